@@ -1,0 +1,75 @@
+# Quant50. `make help` lists what there is; scripts/setup.sh does the set-up.
+#
+#   PYTHON=python3.12   the interpreter for .venv (3.11, 3.12 or 3.13)
+#   SYSTEM=no           install no system package, only say what is missing
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+export PYTHON SYSTEM
+
+BIN := .venv/bin
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## .venv as the lock pins it, and a browser for the PDF
+	@scripts/setup.sh runtime
+
+.PHONY: demo
+demo: setup ## set up, train once, run the newest closed session on the simulated market
+	@$(BIN)/quant50 demo
+
+.PHONY: test
+test: setup-test ## set up and run all tests, with coverage (at least 85 %)
+	@$(BIN)/python -m pytest --cov=quant50lib --cov-report=term --cov-report=xml $(ARGS)
+
+.PHONY: setup-test
+setup-test:
+	@scripts/setup.sh test
+
+.PHONY: lint
+lint: setup-test ## formatting, types, layers, and notebooks without outputs
+	@$(BIN)/black --check --quiet . || { $(BIN)/black --check .; exit 1; }
+	@$(BIN)/isort --check-only --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+.PHONY: format
+format: setup-test ## mend what lint says about formatting
+	@$(BIN)/black --quiet .
+	@$(BIN)/isort --quiet .
+	@$(BIN)/nbstripout notebooks/*.ipynb
+
+.PHONY: lab
+lab: ## open JupyterLab on the notebooks, with the runtime's kernel
+	@scripts/setup.sh lab
+	@scripts/lab.sh $(ARGS)
+
+.PHONY: serve
+serve: setup ## the API and its page on loopback
+	@$(BIN)/quant50 serve $(ARGS)
+
+.PHONY: bench
+bench: setup-test ## measure what the README's table says, and write the table anew
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+.PHONY: openapi
+openapi: setup ## write the OpenAPI document to build/openapi.json
+	@mkdir -p build
+	@$(BIN)/python -m quant50lib.api.openapi > build/openapi.json
+	@echo build/openapi.json
+
+.PHONY: lock
+lock: ## resolve the dependencies anew into the three lock files
+	@scripts/lock.sh
+
+.PHONY: clean
+clean: ## remove environments and caches; the desk's state (data, models, runs) stays
+	rm -rf .venv .venv-* build dist coverage.xml htmlcov .coverage .coverage.* *.egg-info
+	rm -rf .mypy_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""Run every benchmark and write its figures into the README's table (`make bench` calls this)."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- figures: make bench -->", "<!-- end of figures -->"
+SCRIPTS = ("daily_run.py", "fresh_clone.py")
+
+
+def figures(script: str) -> dict[str, float]:
+    """The JSON that a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / script)], check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+def table(rows: dict[str, float]) -> str:
+    """The figures as Markdown, with the machine they were measured on."""
+    lines = ["| measure | seconds |", "|---|--:|"]
+    lines += [f"| {name} | {value:.1f} |" for name, value in rows.items()]
+    machine = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    return "\n".join([*lines, "", f"Python {platform.python_version()}, {machine}; wall time."])
+
+
+def main() -> None:
+    """Measure, and replace the table."""
+    rows: dict[str, float] = {}
+    for script in SCRIPTS:
+        rows |= figures(script)
+    text = README.read_text("utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", "utf-8")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

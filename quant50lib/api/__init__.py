@@ -1,0 +1,1 @@
+"""The web service: /api/v1, and one page for people."""

@@ -1,0 +1,165 @@
+"""The desk opened for work: its lock, its broker (the twin or Alpaca paper), and its clock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from quant50lib.adapters import broker
+from quant50lib.contracts import Schedule
+from quant50lib.errors import SettingsError
+from quant50lib.pipeline import archive, provenance, runner
+from quant50lib.pipeline.archive import RunInfo
+from quant50lib.pipeline.runner import Watcher
+from quant50lib.settings import Secrets, Settings
+from quant50lib.simulator import process
+from quant50lib.simulator.process import Twin
+from quant50lib.utils import config, dates
+from quant50lib.utils.config import Home
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A desk whose lock is held and whose broker answers."""
+
+    home: Home
+    settings: Settings
+    secrets: Secrets
+    endpoints: dict[str, str]
+    source: str
+    simulated: str
+    twin: Twin | None = None
+
+    def clock(self) -> pd.Timestamp:
+        """The broker's time, UTC: the only present there is."""
+        return broker.connect(self.settings, self.secrets, self.endpoints["trading"]).clock()
+
+
+@contextlib.contextmanager
+def open_desk(
+    home: Home, settings: Settings, secrets: Secrets, now: pd.Timestamp
+) -> Iterator[Desk]:
+    """Lock the desk, reach its broker (starting the twin where that is the broker), and mend a
+    chain that a crash left short.
+
+    Parameters
+    ----------
+    now : Timestamp
+        Present time, UTC. It only moves the clock of the twin's demo market; everybody else asks
+        the broker.
+    """
+    with archive.locked(home.lock, "a run of this desk"):
+        archive.mend_chain(home)
+        if settings.broker == "paper":
+            yield paper_desk(home, settings, secrets)
+            return
+        with twin_of(home, settings, now) as twin:
+            yield simulated_desk(home, settings, secrets, twin)
+
+
+@contextlib.contextmanager
+def twin_of(home: Home, settings: Settings, now: pd.Timestamp) -> Iterator[Twin]:
+    """The desk's twin: the one that runs already, or one started for the time of the block."""
+    state = home.twin
+    state.parent.mkdir(parents=True, exist_ok=True)
+    log = state.with_suffix(".log")
+    twin = process.attach_or_start(state, settings.simulator, settings.universe.file, now, log)
+    try:
+        if settings.simulator.market == "demo" and pd.Timestamp(twin.info()["now"]) < now:
+            twin.set_clock(now)
+        yield twin
+    finally:
+        twin.stop()
+
+
+def simulated_desk(home: Home, settings: Settings, secrets: Secrets, twin: Twin) -> Desk:
+    """The desk on a running twin."""
+    info = twin.info()
+    simulated = (
+        "SIMULATED prices and account"
+        if info["simulated_prices"]
+        else "real prices, SIMULATED account"
+    )
+    endpoints = {"trading": twin.url, "data": twin.url}
+    return Desk(home, settings, secrets, endpoints, info["identity"], simulated, twin)
+
+
+def paper_desk(home: Home, settings: Settings, secrets: Secrets) -> Desk:
+    """The desk on Alpaca paper."""
+    endpoints = {"trading": settings.alpaca.trading_url, "data": settings.alpaca.data_url}
+    source = f"alpaca feed={settings.data.feed}"
+    return Desk(home, settings, secrets, endpoints, source, "Alpaca PAPER account")
+
+
+def daily(
+    desk: Desk, date: str | None, watch: Watcher, from_stage: str | None = None
+) -> tuple[RunInfo, bool]:
+    """Run the daily pipeline of a session; returns the run and whether anything was done.
+
+    The same session twice is harmless: a sealed run is returned as it is.
+    """
+    order = _order(desk, "daily", date)
+    sealed = archive.newest(desk.home, "daily", "sealed", str(order.run_date.date()))
+    if sealed and not from_stage:
+        return sealed, False
+    order = replace(order, from_stage=from_stage)
+    return runner.run(desk.home, desk.settings, desk.secrets, order, watch), True
+
+
+def weekly(
+    desk: Desk, date: str | None, watch: Watcher, again: bool = False
+) -> tuple[RunInfo, bool]:
+    """Train on everything known at a session; returns the run and whether anything was done."""
+    order = _order(desk, "weekly", date)
+    sealed = archive.newest(desk.home, "weekly", "sealed", str(order.run_date.date()))
+    if sealed and not again:
+        return sealed, False
+    return runner.run(desk.home, desk.settings, desk.secrets, order, watch), True
+
+
+def session_of(date: str | None, clock: pd.Timestamp) -> pd.Timestamp:
+    """The session asked for, or the newest closed one.
+
+    Raises
+    ------
+    SettingsError
+        Not a session, or one whose close the broker's clock has not reached.
+    """
+    newest = dates.last_closed(clock)
+    if date is None:
+        return newest
+    session = dates.as_session(date)
+    if session > newest:
+        raise SettingsError(
+            f"{date} has not closed yet: the newest closed session is {newest.date()} "
+            f"(the broker's clock says {clock:%Y-%m-%d %H:%M} UTC)"
+        )
+    return session
+
+
+def _order(desk: Desk, schedule: Schedule, date: str | None) -> runner.Order:
+    clock = desk.clock()
+    session = session_of(date, clock)
+    return runner.Order(
+        schedule=schedule,
+        run_date=session,
+        known_at=clock,
+        endpoints=desk.endpoints,
+        source=desk.source,
+        simulated=desk.simulated,
+        shadow=_shadow(session, clock) if schedule == "daily" else "a training sends no order",
+    )
+
+
+def _shadow(session: pd.Timestamp, clock: pd.Timestamp) -> str:
+    """Why a daily run of that session may send no order, or empty."""
+    newest = dates.last_closed(clock)
+    if session != newest:
+        return f"only the newest closed session is traded, and that is {newest.date()}"
+    edited = provenance.edited_notebooks(config.checkout())
+    if edited:
+        return f"experimental: {', '.join(edited)} differ from the committed notebooks"
+    return ""

@@ -1,0 +1,324 @@
+"""What a stage notebook holds in its hands: `stage = open_stage("optimize", run_date, run_dir)`.
+
+Under the runner both parameters are given. Opened by hand they are empty: the stage then works in a
+scratch run of its own (see `pipeline.scratch`), on the newest session or the one asked for, and can
+send no order.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from quant50lib import contracts
+from quant50lib.adapters import universe
+from quant50lib.adapters.broker import Broker, access_keys
+from quant50lib.adapters.broker import connect as connect_broker
+from quant50lib.adapters.journal import Ledger
+from quant50lib.adapters.market import IngestSummary
+from quant50lib.adapters.market import connect as connect_market
+from quant50lib.adapters.market import ingest
+from quant50lib.adapters.registry import Registry
+from quant50lib.adapters.store import Store
+from quant50lib.contracts import Stage, Table
+from quant50lib.errors import ContractError, SettingsError
+from quant50lib.pipeline import archive, desk, scraps, scratch, shadow
+from quant50lib.pipeline.archive import OPEN
+from quant50lib.services import book, data, execute, model, report
+from quant50lib.services.book import Memory
+from quant50lib.services.model import LoadedModel, Trained
+from quant50lib.services.panel import Panel
+from quant50lib.settings import Settings
+from quant50lib.utils import config, dates
+from quant50lib.utils.config import Home
+from quant50lib.utils.logging import facts, log, to_file
+
+LOG = log(__name__)
+
+LIQUIDITY_SESSIONS = 21
+
+
+def open_stage(name: str, run_date: str = "", run_dir: str = "") -> StageContext:
+    """Open a stage of a run.
+
+    Parameters
+    ----------
+    name : str
+        Of a stage in `contracts.STAGES`.
+    run_date : str
+        The session, YYYY-MM-DD; empty: the newest one the desk knows.
+    run_dir : str
+        Folder of the run, relative to the desk's home; empty: a scratch run.
+    """
+    home = config.home()
+    stage = contracts.stage_named(name)
+    if not run_dir:
+        run_dir = scratch.prepare(home, stage, run_date)
+    context = StageContext(home, stage, home.root / run_dir)
+    if run_date and dates.as_session(run_date) != context.run_date:
+        raise SettingsError(f"run {run_dir} is of {context.run_date.date()}, not of {run_date}")
+    report.use_style()
+    return context
+
+
+class StageContext:
+    """One stage of one run: its tables, its settings, and what it may ask of the world."""
+
+    def __init__(self, home: Home, stage: Stage, folder: Path) -> None:
+        self.home = home
+        self.stage = stage
+        self.folder = folder
+        self._facts = archive.read_json(folder / OPEN)
+        self.settings = Settings.model_validate_json((folder / "settings.json").read_text("utf-8"))
+        to_file(folder / "log.jsonl", config.secrets())
+
+    # -- what the run is ---------------------------------------------------------------------
+
+    @property
+    def run_date(self) -> pd.Timestamp:
+        """The session whose close is the last thing known."""
+        return dates.as_session(self._facts["run_date"])
+
+    @property
+    def run_id(self) -> str:
+        return str(self._facts["id"])
+
+    @property
+    def known_at(self) -> pd.Timestamp:
+        """The broker's time when the run began: nothing learnt later is read."""
+        return pd.Timestamp(self._facts["known_at"])
+
+    @property
+    def shadow(self) -> str:
+        """Why this run sends no order; empty where it does."""
+        return str(self._facts["shadow"])
+
+    @property
+    def scratch(self) -> bool:
+        """Whether this run was made for a notebook opened by hand."""
+        return self.run_id.endswith("-scratch")
+
+    @property
+    def simulated(self) -> str:
+        """What is simulated, as it must stand on every page."""
+        return str(self._facts["simulated"])
+
+    # -- tables ------------------------------------------------------------------------------
+
+    def read(self, table: type[Table]) -> pd.DataFrame:
+        """A table that this stage declares to read."""
+        if table not in self.stage.reads:
+            raise ContractError(
+                f"stage {self.stage.name} does not declare to read {table.__name__}"
+            )
+        return archive.read_table(self.folder, table)
+
+    def write(self, table: type[Table], frame: pd.DataFrame) -> pd.DataFrame:
+        """Check and store a table that this stage declares to write; returns it."""
+        if table not in self.stage.writes:
+            raise ContractError(f"stage {self.stage.name} does not declare {table.__name__}")
+        checked = archive.write_table(self.folder, table, frame)
+        LOG.info("wrote %s", table.__name__, extra=facts(rows=len(checked)))
+        return checked
+
+    def record(self, name: str, **metrics: Any) -> pd.Series:
+        """Glue headline values into the notebook as a scrap, and show them."""
+        return scraps.record(name, metrics)
+
+    def scraps(self) -> dict[str, dict[str, Any]]:
+        """The headline values that the stages before this one recorded."""
+        return scraps.read_all(self.folder)
+
+    # -- market data as it was known ------------------------------------------------------------
+
+    @cached_property
+    def store(self) -> Store:
+        path = self.home.root / self._facts["store"]
+        return Store(path, self.settings.data.store_wait_seconds)
+
+    @cached_property
+    def universe(self) -> pd.DataFrame:
+        """The desk's names: symbol, name, sector, kind."""
+        return universe.load(self.settings.universe.file)
+
+    @cached_property
+    def bars(self) -> pd.DataFrame:
+        """Raw bars of the history, as known when the run began."""
+        sessions = self.settings.data.history_years * 252
+        names = sorted(self.universe["symbol"])
+        frame = self.store.bars_asof(self.run_date, self.known_at, sessions, names)
+        self._note_query("bars", self.store.digest(frame))
+        return frame
+
+    @cached_property
+    def actions(self) -> pd.DataFrame:
+        """Corporate actions with an ex-date up to the session."""
+        return self.store.actions_asof(self.run_date, self.known_at)
+
+    @cached_property
+    def assets(self) -> pd.DataFrame:
+        """What the broker says of each name."""
+        return self.store.assets_asof(self.known_at)
+
+    @cached_property
+    def panel(self) -> Panel:
+        """Total-return prices, sessions x symbols, adjusted as of the session."""
+        return data.to_panel(self.bars, self.actions, self.run_date)
+
+    @property
+    def sectors(self) -> pd.Series:
+        """Group of each symbol under the sector cap."""
+        return self.universe.set_index("symbol")["sector"]
+
+    @property
+    def benchmark(self) -> str:
+        return self.settings.universe.benchmark
+
+    @property
+    def benchmark_returns(self) -> pd.Series:
+        """Daily total returns of the benchmark, by session."""
+        return self.panel.close[self.benchmark].pct_change(fill_method=None).dropna()
+
+    def _note_query(self, name: str, digest: str) -> None:
+        """Keep the digest of what was read from the store with the run."""
+        noted = archive.read_json(self.folder / OPEN)
+        noted.setdefault("queries", {})[f"{self.stage.name}.{name}"] = digest
+        archive.write_json(self.folder / OPEN, noted)
+
+    # -- models --------------------------------------------------------------------------------
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.home.models)
+
+    @cached_property
+    def model(self) -> LoadedModel | None:
+        """The newest accepted model known at the session; see `services.model.usable`."""
+        found = self.registry.load_latest(self.run_date)
+        return model.usable(found, self.run_date, self.settings.model)
+
+    @property
+    def trials(self) -> int:
+        """How many configurations were tried so far, this one included."""
+        return len(self.registry.list()) + 1
+
+    @property
+    def model_card(self) -> dict[str, Any] | None:
+        """What the registry says of the model in use at the session."""
+        card = self.registry.champion_card(self.run_date)
+        return dict(card) if card else None
+
+    def offer(self, trained: Trained) -> dict[str, Any]:
+        """Put a challenger before the gate; returns its metrics, its id and the verdict.
+
+        Accepted, it becomes `latest_model.pkl`. A scratch run judges without keeping anything.
+        """
+        champion = self.registry.champion_card(self.run_date)
+        verdict = model.gate(trained.metrics, champion["metrics"] if champion else None)
+        said = {**trained.metrics, "accepted": verdict.accepted, "reason": verdict.reason}
+        if self.scratch:
+            return {**said, "model_id": "scratch, not kept"}
+        model_id = self.registry.save(
+            trained,
+            verdict,
+            run_id=self.run_id,
+            trained_at=self.run_date,
+            data_digest=self.store.digest(self.bars),
+            settings=self.settings.model.model_dump(),
+        )
+        if verdict.accepted:
+            self.registry.promote(model_id)
+        return {**said, "model_id": model_id}
+
+    # -- the desk ------------------------------------------------------------------------------
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Where the broker and the market data answer."""
+        return dict(self._facts["endpoints"])
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.home.ledger, self.settings.data.store_wait_seconds)
+
+    @property
+    def memory(self) -> Memory:
+        """What the risk rules remember of the sessions before this one."""
+        if self.scratch or not self.home.ledger.is_file():
+            return book.NO_MEMORY
+        state = self.ledger.load_risk(self.run_date)
+        return Memory(state if len(state) else None, self.ledger.risk_events(self.run_date))
+
+    def ingest(self) -> IngestSummary:
+        """Fetch what is missing up to the session; a second call fetches nothing."""
+        market = connect_market(
+            self.endpoints["data"],
+            self.endpoints["trading"],
+            *access_keys(self.settings, config.secrets()),
+            self.settings.data,
+        )
+        self.store.claim_source(self._facts["source"])
+        names = sorted(self.universe["symbol"])
+        tell = lambda doing, share: LOG.info(doing, extra=facts(share=round(share, 3)))  # noqa: E731
+        return ingest(
+            market, self.store, names, self.run_date, self.known_at, self.settings.data, tell
+        )
+
+    def settle(self) -> desk.Settlement:
+        """Bring our books up to the session and hold them against the broker's.
+
+        A training has no books; a shadow run may not touch the account and starts from cash.
+        """
+        if self._facts["schedule"] == "weekly":
+            return shadow.no_books()
+        if self.shadow:
+            return shadow.from_cash(self.run_date, float(self.settings.simulator.cash))
+        closes = self.panel.traded_close.ffill()
+        return desk.settle(
+            self._broker, self.ledger, self.actions, self.run_date, closes, self.settings.execute
+        )
+
+    def plan(
+        self,
+        target: pd.DataFrame,
+        holding: pd.DataFrame,
+        universe: pd.DataFrame,
+        equity: pd.DataFrame,
+        state: pd.DataFrame,
+    ) -> pd.DataFrame:
+        """The orders that turn holdings into targets; see `services.execute.plan_orders`."""
+        recent = self.panel.volume.iloc[-LIQUIDITY_SESSIONS:]
+        account = equity.iloc[-1]
+        return execute.plan_orders(
+            target,
+            holding,
+            universe,
+            execute.decimal(account["equity"]),
+            execute.decimal(account["cash"]),
+            recent.median(),
+            self.settings.execute,
+            self.run_date,
+            set() if self.shadow else self.ledger.open_symbols(),
+            bool(state["halted"].iloc[0]),
+            self.shadow,
+        )
+
+    def submit(self, orders: pd.DataFrame, state: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+        """Journal the plan and what the risk rules remember, then send the orders.
+
+        A shadow run only says what it would have sent.
+        """
+        if self.shadow:
+            return orders
+        self.ledger.save_risk(state, events)
+        tell = lambda what, n, of: LOG.info(what, extra=facts(n=n, of=of))  # noqa: E731
+        return desk.submit(
+            self._broker, self.ledger, orders, self.run_date, self.settings.execute, tell
+        )
+
+    @cached_property
+    def _broker(self) -> Broker:
+        return connect_broker(self.settings, config.secrets(), self.endpoints["trading"])

@@ -1,0 +1,145 @@
+"""One day's decision put together from its parts; notebook 05 and the back-test call the same.
+
+    forecast ─┐
+    holdings ─┼─ risk rules ─ budget, forced exits, barred names ─┐
+    equity  ──┘                                                   ├─ programme ─ target
+    panel ───── covariance ───────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from quant50lib.contracts import RiskEvent
+from quant50lib.services import covariance, optimize, risk
+from quant50lib.services.model import LoadedModel
+from quant50lib.services.optimize import Solution
+from quant50lib.services.panel import Panel
+from quant50lib.settings import Settings
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the risk rules remember of earlier sessions."""
+
+    state: pd.DataFrame | None  # RiskState of the newest earlier session, or None
+    events: pd.DataFrame  # RiskEvent, all of them
+
+
+#: of a desk that has just begun
+NO_MEMORY = Memory(None, RiskEvent.empty())
+
+
+def candidates(panel: Panel, universe: pd.DataFrame, settings: Settings) -> Panel:
+    """The panel of the names that may be forecast: in the universe, with history enough for a risk."""
+    known = covariance.eligible(panel, settings.optimize)
+    return panel.only(known.intersection(pd.Index(universe["symbol"])))
+
+
+def rules(
+    memory: Memory,
+    equity: pd.DataFrame,
+    holding: pd.DataFrame,
+    panel: Panel,
+    session: pd.Timestamp,
+    settings: Settings,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the risk rules say at the close: tables `RiskState` and `RiskEvent` of the session."""
+    state, changes = risk.next_state(
+        memory.state,
+        equity,
+        session,
+        settings.risk,
+        ex_ante_annual=_ex_ante(memory, holding, panel, settings),
+    )
+    stopped = risk.stops(holding, panel, session, settings.risk)
+    still = risk.bar_events(memory.events, session, settings.risk)
+    happened = pd.concat([changes, stopped, still], ignore_index=True)
+    return state, RiskEvent.check(happened.astype(RiskEvent.empty().dtypes))
+
+
+def _ex_ante(memory: Memory, holding: pd.DataFrame, panel: Panel, settings: Settings) -> float:
+    """Volatility that was forecast for the book held during the session; NaN where none was."""
+    names = covariance.eligible(panel, settings.optimize).intersection(pd.Index(holding["symbol"]))
+    if memory.state is None or not len(names) or len(panel.sessions) < 2:
+        return math.nan
+    before = panel.until(panel.sessions[-2])
+    model = covariance.risk_model(
+        before,
+        names,
+        settings.optimize,
+        settings.label.horizon_sessions,
+        float(memory.state["feedback"].iloc[0]),
+    )
+    weights = holding.set_index("symbol")["weight"].reindex(names)
+    return model.volatility_annual(weights) or math.nan
+
+
+def solve(
+    forecast: pd.DataFrame,
+    universe: pd.DataFrame,
+    holding: pd.DataFrame,
+    state: pd.DataFrame,
+    events: pd.DataFrame,
+    memory: Memory,
+    panel: Panel,
+    settings: Settings,
+) -> Solution:
+    """The weights of the day under every rule; see `optimize.target_weights`."""
+    by_name = forecast.set_index("symbol")
+    names = universe.set_index("symbol")
+    session = forecast["session"].iloc[0]
+    held = holding.set_index("symbol")["weight"]
+    history = pd.concat([memory.events, events], ignore_index=True)
+    barred = risk.barred(history, session, settings.risk)
+    horizon = settings.label.horizon_sessions
+    feedback = float(state["feedback"].iloc[0])
+    return optimize.target_weights(
+        by_name["expected_return"],
+        by_name["error"],
+        covariance.risk_model(panel, by_name.index, settings.optimize, horizon, feedback),
+        held,
+        names["sector"],
+        names["tradable"] & ~names.index.isin(barred),
+        risk.forced_exits(state, events, held),
+        float(state["budget"].iloc[0]),
+        settings.optimize,
+        horizon,
+    )
+
+
+def outlook(forecast: pd.DataFrame, model: LoadedModel | None) -> dict[str, Any]:
+    """Headline values of a day's forecast."""
+    return {
+        "model": model.model_id if model else "none: the forecast has no alpha",
+        "trained_at": model.trained_at if model else None,
+        "rank_ic": model.ic if model else None,
+        "rank_ic_error": model.ic_error if model else None,
+        "names": len(forecast),
+        "expected_return_mean": forecast["expected_return"].mean(),
+        "alpha_largest": forecast["alpha"].abs().max(),
+    }
+
+
+def headline(solution: Solution) -> dict[str, Any]:
+    """Headline values of a day's solution."""
+    return {
+        **solution.standing,
+        "cash": 1 - solution.weights.sum(),
+        "objective_bps": solution.objective,
+        "upper_bound_bps": solution.upper_bound,
+        "gap_bps": solution.gap_bps,
+        "forced_turnover": solution.forced_turnover,
+        "breaches": [breach.rule for breach in solution.breaches],
+        "seconds": round(solution.seconds, 3),
+        "status": solution.status,
+    }
+
+
+def forced_intent(state: pd.DataFrame) -> str:
+    """Why names are forced out today: a halt sells everything, else a stop-loss sells one."""
+    return "halt" if state["halted"].iloc[0] else "stop"

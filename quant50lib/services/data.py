@@ -1,0 +1,91 @@
+"""Market data made ready: adjusted panels, findings of the gates, and the names of the day."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from quant50lib.contracts import Universe
+from quant50lib.services.adjust import to_panel
+from quant50lib.services.panel import Panel
+from quant50lib.services.quality import findings, require_sound_day
+from quant50lib.settings import DataSettings, FeatureSettings
+from quant50lib.utils import dates
+
+__all__ = ["day_universe", "findings", "require_sound_day", "to_panel"]
+
+LIQUIDITY_SESSIONS = 21
+
+
+def day_universe(
+    universe: pd.DataFrame,
+    panel: Panel,
+    found: pd.DataFrame,
+    assets: pd.DataFrame,
+    run_date: pd.Timestamp,
+    data: DataSettings,
+    features: FeatureSettings,
+) -> pd.DataFrame:
+    """The names of the day and, where one may not be bought, why; a `Universe` table.
+
+    Parameters
+    ----------
+    universe : DataFrame
+        symbol, name, sector, kind.
+    panel : Panel
+        Up to `run_date`; a symbol that it lacks counts as not listed.
+    found : DataFrame
+        A `Finding` table of the day.
+    assets : DataFrame
+        symbol, tradable, fractionable, status, as the broker says.
+
+    The first reason that applies is given: "not listed", "quarantined: <gate>", "not tradable at
+    the broker", "too short a history" (`data.min_history_sessions`), "too thin" (median dollar
+    volume over 21 sessions below `features.min_dollar_volume`).
+    """
+    run_date = dates.as_session(run_date)
+    names = universe.sort_values("symbol", ignore_index=True)
+    index = pd.Index(names["symbol"])
+    said = assets.set_index("symbol").reindex(index)
+    close = panel.traded_close.reindex(columns=index).loc[run_date]
+    reason = _reasons(index, panel, found, said, data, features)
+    return Universe.check(
+        names[["symbol", "name", "sector", "kind"]].assign(
+            session=pd.Series(run_date, index=names.index, dtype="datetime64[us]"),
+            close=close.where(close > 0).to_numpy(),
+            tradable=(reason == "").to_numpy(),
+            fractionable=_true(said["fractionable"]).to_numpy(),
+            reason=pd.Series(reason.to_numpy(), dtype="str"),
+        )
+    )
+
+
+def _reasons(
+    index: pd.Index,
+    panel: Panel,
+    found: pd.DataFrame,
+    said: pd.DataFrame,
+    data: DataSettings,
+    features: FeatureSettings,
+) -> pd.Series:
+    """Why each name may not be bought; empty where it may."""
+    closes = panel.traded_close.reindex(columns=index)
+    recent = closes.tail(data.quarantine_sessions).notna().any()
+    dollars = panel.dollar_volume.reindex(columns=index).tail(LIQUIDITY_SESSIONS).median()
+    held = found[found["severity"] == "quarantine"].sort_values("session")
+    gates = held.drop_duplicates("symbol", keep="last").set_index("symbol")["gate"].reindex(index)
+    rules = {
+        "not listed": ~recent | (said["status"] != "active"),
+        "not tradable at the broker": ~_true(said["tradable"]),
+        "too short a history": closes.notna().sum() < data.min_history_sessions,
+        "too thin": ~(dollars >= features.min_dollar_volume),
+    }
+    reason = pd.Series("", index=index, dtype="str")
+    for text, applies in reversed(rules.items()):
+        reason = reason.mask(applies, text)
+    listed = reason != "not listed"
+    return reason.mask(gates.notna() & listed, "quarantined: " + gates.astype("str"))
+
+
+def _true(column: pd.Series) -> pd.Series:
+    """Whether the broker said yes; silence is no."""
+    return column.eq(True)

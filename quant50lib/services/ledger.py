@@ -1,0 +1,342 @@
+"""Booking: what an execution, a split or a payment does to cash and positions. Pure and exact.
+
+Money is US dollars and shares are counts, both `Decimal`; nothing here is ever a float. An *entry*
+is the effect of one event; cash and positions are sums of entries, so the order in which entries
+are stored does not matter, only the order in which events are booked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal, localcontext
+
+import pandas as pd
+
+from quant50lib.contracts import Holding
+from quant50lib.errors import ContractError, ReconciliationError
+from quant50lib.utils import dates
+from quant50lib.utils.frames import typed
+
+ZERO = Decimal(0)
+#: the smallest part of a share that a broker counts
+SHARE = Decimal("0.000000001")
+#: the smallest part of a dollar that the books keep
+MONEY = Decimal("0.000000000000000001")
+#: entries that are owed to us but were never paid: kept apart from cash
+MEMO = "dividend_due"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One fill, as the broker reports it."""
+
+    fill_id: str
+    client_order_id: str
+    symbol: str
+    side: str
+    qty: Decimal
+    price: Decimal
+    at: pd.Timestamp  # instant, UTC
+
+    @property
+    def event_id(self) -> str:
+        return self.fill_id
+
+
+@dataclass(frozen=True)
+class Split:
+    """`new` shares in place of `old` ones, before the open of the ex-session."""
+
+    symbol: str
+    ex_session: pd.Timestamp
+    new: Decimal
+    old: Decimal
+
+    @property
+    def event_id(self) -> str:
+        return f"split-{self.symbol}-{self.ex_session:%Y%m%d}"
+
+    @property
+    def at(self) -> pd.Timestamp:
+        return effective(self.ex_session)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """Cash that moves, or is owed, for another reason than a fill."""
+
+    event_id: str
+    kind: str  # opening, flow, dividend, dividend_due, fee, interest, split_cash …
+    amount: Decimal
+    at: pd.Timestamp
+    symbol: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Shares that the broker changed by itself: a merger into cash, a split only it knows of."""
+
+    event_id: str
+    kind: str  # merger, split
+    symbol: str
+    qty: Decimal  # change of shares
+    amount: Decimal  # cash received
+    at: pd.Timestamp
+    detail: str = ""
+
+
+Event = Execution | Split | Payment | Conversion
+#: kinds of entries that move shares; all but `split` move cash as well
+MOVES_SHARES = ("fill", "split", "merger")
+
+
+@dataclass(frozen=True)
+class Position:
+    """What is owned of one name: shares, what they cost, and since when."""
+
+    symbol: str
+    qty: Decimal
+    cost: Decimal
+    entry_session: pd.Timestamp
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Average cost of a share."""
+        return self.cost / self.qty
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The effect of one event on the books."""
+
+    event_id: str
+    at: pd.Timestamp
+    kind: str
+    symbol: str
+    cash: Decimal = ZERO
+    qty: Decimal = ZERO
+    cost: Decimal = ZERO
+    detail: str = ""
+
+
+def effective(ex_session: pd.Timestamp) -> pd.Timestamp:
+    """The instant at which a corporate action takes effect: 04:00 New York of its ex-session."""
+    four = pd.Timestamp(ex_session) + pd.Timedelta(hours=4)
+    return four.tz_localize(dates.NEW_YORK).tz_convert("UTC")
+
+
+def session_of(at: pd.Timestamp) -> pd.Timestamp:
+    """The New York date of an instant, as a naive midnight."""
+    return at.tz_convert(dates.NEW_YORK).tz_localize(None).normalize().as_unit("us")
+
+
+def entry_of(event: Event, position: Position | None) -> Entry:
+    """What an event does to the books, given the position in its name just before.
+
+    Raises
+    ------
+    ReconciliationError
+        More was sold than is owned.
+    """
+    if isinstance(event, Execution):
+        return _bought(event) if event.side == "buy" else _sold(event, position)
+    if isinstance(event, Split):
+        return _split(event, position)
+    if isinstance(event, Conversion):
+        return _converted(event, position)
+    return Entry(
+        event.event_id,
+        event.at,
+        event.kind,
+        event.symbol,
+        cash=event.amount,
+        detail=event.detail,
+    )
+
+
+def _bought(fill: Execution) -> Entry:
+    value = fill.qty * fill.price
+    return Entry(
+        fill.event_id, fill.at, "fill", fill.symbol, -value, fill.qty, value, fill.client_order_id
+    )
+
+
+def _sold(fill: Execution, position: Position | None) -> Entry:
+    cost = _share_of_cost(position, fill.qty, fill.symbol, fill.client_order_id)
+    value = fill.qty * fill.price
+    return Entry(
+        fill.event_id, fill.at, "fill", fill.symbol, value, -fill.qty, -cost, fill.client_order_id
+    )
+
+
+def _share_of_cost(position: Position | None, qty: Decimal, symbol: str, by: str) -> Decimal:
+    """Average cost of the shares that leave; the last share takes all that is left."""
+    if position is None or qty > position.qty:
+        owned = position.qty if position else ZERO
+        raise ReconciliationError(
+            f"{by} takes {qty} {symbol} away, but our books own {owned}; compare the broker's "
+            "activities with our orders"
+        )
+    if qty == position.qty:
+        return position.cost
+    with localcontext(prec=50):
+        return (position.cost * qty / position.qty).quantize(MONEY, ROUND_HALF_EVEN)
+
+
+def _converted(event: Conversion, position: Position | None) -> Entry:
+    gone = -event.qty if event.kind != "split" else ZERO
+    cost = _share_of_cost(position, gone, event.symbol, event.event_id) if gone > 0 else ZERO
+    return Entry(
+        event.event_id,
+        event.at,
+        event.kind,
+        event.symbol,
+        event.amount,
+        event.qty,
+        -cost,
+        event.detail,
+    )
+
+
+def _split(split: Split, position: Position | None) -> Entry:
+    owned = position.qty if position else ZERO
+    return Entry(
+        split.event_id,
+        split.at,
+        "split",
+        split.symbol,
+        qty=split_qty(owned, split.new, split.old) - owned,
+        detail=f"{split.new} for {split.old}",
+    )
+
+
+def split_qty(qty: Decimal, new: Decimal, old: Decimal) -> Decimal:
+    """Shares after a split, cut to the nine decimals that a broker keeps."""
+    with localcontext(prec=50):
+        return (qty * new / old).quantize(SHARE, ROUND_DOWN)
+
+
+def book(events: Iterable[Event], stored: Iterable[Entry] = ()) -> list[Entry]:
+    """Entries of new events, each on the position as it was at its own moment.
+
+    Parameters
+    ----------
+    stored : iterable of Entry
+        What is booked already; a late event finds its place among them.
+    """
+    booked = [(entry.at, 0, entry.event_id, entry) for entry in stored]
+    fresh = [(event.at, 1, event.event_id, event) for event in events]
+    now: dict[str, Position] = {}
+    entries = []
+    for _, new, _, item in sorted([*booked, *fresh], key=lambda line: line[:3]):
+        entry = entry_of(item, now.get(item.symbol)) if new else item  # type: ignore[arg-type]
+        _move(now, entry)  # type: ignore[arg-type]
+        if new:
+            entries.append(entry)
+    return entries  # type: ignore[return-value]
+
+
+def fold(entries: Iterable[Entry]) -> dict[str, Position]:
+    """Positions after the entries, in the order given; closed ones are gone."""
+    positions: dict[str, Position] = {}
+    for entry in entries:
+        _move(positions, entry)
+    return positions
+
+
+def _move(positions: dict[str, Position], entry: Entry) -> None:
+    if not entry.qty and not entry.cost:
+        return
+    before = positions.pop(entry.symbol, None)
+    qty = (before.qty if before else ZERO) + entry.qty
+    cost = (before.cost if before else ZERO) + entry.cost
+    since = before.entry_session if before else session_of(entry.at)
+    if qty:
+        positions[entry.symbol] = Position(entry.symbol, qty, cost, since)
+
+
+def holding_frame(
+    positions: Mapping[str, Position],
+    closes: Mapping[str, float],
+    session: pd.Timestamp,
+    cash: Decimal,
+) -> pd.DataFrame:
+    """What is owned at the close, as `contracts.Holding`.
+
+    Parameters
+    ----------
+    closes : symbol to US dollars, as traded
+
+    Raises
+    ------
+    ContractError
+        A position has no close.
+    """
+    value = values(positions, closes, session)
+    equity = cash + sum(value.values(), ZERO)
+    return typed(
+        Holding,
+        [
+            {
+                "session": session,
+                "symbol": symbol,
+                "qty": float(position.qty),
+                "entry_price": float(position.entry_price),
+                "entry_session": position.entry_session,
+                "price": float(closes[symbol]),
+                "value": float(value[symbol]),
+                "weight": float(value[symbol] / equity),
+            }
+            for symbol, position in sorted(positions.items())
+        ],
+    )
+
+
+def values(
+    positions: Mapping[str, Position], closes: Mapping[str, float], session: pd.Timestamp
+) -> dict[str, Decimal]:
+    """US dollars of each position at the closes (ContractError where one is missing)."""
+    unpriced = sorted(s for s in positions if not closes.get(s, 0.0) > 0)
+    if unpriced:
+        raise ContractError(
+            f"no close is known up to {session.date()} for the holdings {', '.join(unpriced)}: "
+            "ingest their bars, then settle again"
+        )
+    return {symbol: p.qty * decimal(closes[symbol]) for symbol, p in positions.items()}
+
+
+def decimal(value: object) -> Decimal:
+    """The shortest decimal that reads back as the same number."""
+    return value if isinstance(value, Decimal) else Decimal(repr(float(value)))  # type: ignore[arg-type]
+
+
+def dividends_due(
+    dividends: Iterable[tuple[str, pd.Timestamp, Decimal]], owned: Mapping[str, Decimal]
+) -> list[Payment]:
+    """What is owed for cash dividends on the shares owned before the open of the ex-session.
+
+    Parameters
+    ----------
+    dividends : iterable of (symbol, ex-session, US dollars a share)
+    owned : symbol to shares, as they were then
+    """
+    return [
+        Payment(
+            f"dividend-{symbol}-{ex_session:%Y%m%d}",
+            MEMO,
+            owned[symbol] * rate,
+            effective(ex_session),
+            symbol,
+            f"{rate} a share on {owned[symbol].normalize()}",
+        )
+        for symbol, ex_session, rate in dividends
+        if owned.get(symbol)
+    ]
+
+
+def slippage_bps(side: str, price: float, planned: float) -> float:
+    """Paid above (+) the price that an order was planned on, in basis points."""
+    sign = 1 if side == "buy" else -1
+    return sign * (price / planned - 1) * 1e4

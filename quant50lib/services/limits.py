@@ -1,0 +1,157 @@
+"""The rules of the book as numbers: what each allows, where a book stands, when it is cured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from quant50lib.contracts import Limit
+from quant50lib.services.covariance import Risk
+from quant50lib.settings import OptimizeSettings
+
+#: a rule is kept when it is exceeded by no more than this
+TOLERANCE = 1e-8
+#: of these rules the value must not fall below the limit
+FLOORS = ("min_weight", "cash")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a book may be on one day, in fractions of equity; the brake's budget B is in it."""
+
+    budget: float
+    gross: float
+    volatility: float  # annual
+    turnover: float
+    sector: float
+    max_weight: float
+    min_weight: float
+    names: int
+    cash: float
+
+    @classmethod
+    def of(cls, budget: float, settings: OptimizeSettings) -> Limits:
+        """The limits of a day on which the brake allows `budget`, 0 to 1."""
+        return cls(
+            budget=budget,
+            gross=budget * (1 - settings.cash_buffer),
+            volatility=budget * settings.max_volatility_annual,
+            turnover=settings.max_turnover,
+            sector=settings.max_sector,
+            max_weight=settings.max_weight,
+            min_weight=settings.min_weight,
+            names=settings.max_names,
+            cash=1 - budget * (1 - settings.cash_buffer),
+        )
+
+    def by_rule(self) -> dict[str, float]:
+        """Limit of each rule; the sector cap stands once, as `sector`."""
+        rules = ("names", "gross", "cash", "volatility", "turnover", "max_weight", "min_weight")
+        return {rule: float(getattr(self, rule)) for rule in (*rules, "sector")}
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A rule that the day's weights do not keep, and why that could not be helped."""
+
+    rule: str
+    value: float
+    limit: float
+    sessions_to_cure: int | None = field(default=None)  # None: not by trading alone
+    detail: str = ""
+
+
+def standing(weights: pd.Series, sectors: pd.Series, risk: Risk, turnover: float) -> dict:
+    """Where a book stands on every rule, in the units of `Limits`; sectors as `sector:<name>`.
+
+    Symbols without a risk forecast are left out of the volatility.
+    """
+    held = weights[weights > 0]
+    known = held[held.index.isin(risk.symbols)]
+    gross = float(held.sum())
+    values = {
+        "names": float(len(held)),
+        "gross": gross,
+        "cash": 1 - gross,
+        "volatility": risk.volatility_annual(known),
+        "turnover": turnover,
+        "max_weight": float(held.max()) if len(held) else 0.0,
+    }
+    if len(held):
+        values["min_weight"] = float(held.min())
+    by_sector = held.groupby(sectors.reindex(held.index)).sum()
+    return values | {f"sector:{name}": float(value) for name, value in by_sector.items()}
+
+
+def limit_of(rule: str, limits: Limits) -> float:
+    """The limit of a rule as `standing` names it."""
+    return limits.by_rule()[rule.partition(":")[0]]
+
+
+def headroom(rule: str, value: float, limit: float) -> float:
+    """What is left until the rule is broken; negative when it is."""
+    return value - limit if rule in FLOORS else limit - value
+
+
+def breaches(values: dict[str, float], limits: Limits) -> tuple[Breach, ...]:
+    """The rules that a standing does not keep, each with the sessions until it is cured.
+
+    `cash` is the other side of `gross` and not reported twice.
+    """
+    found = []
+    for rule, value in values.items():
+        limit = limit_of(rule, limits)
+        if rule != "cash" and headroom(rule, value, limit) < -TOLERANCE:
+            found.append(Breach(rule, value, limit, _sessions_to_cure(rule, value, limits, values)))
+    return tuple(found)
+
+
+def unjudged(left: pd.Series, limits: Limits) -> Breach:
+    """Holdings without forecast or risk that the turnover cap does not let go; `left` weights."""
+    sessions = math.ceil(left.sum() / limits.turnover) if limits.turnover > 0 else None
+    return Breach("no_forecast", float(left.sum()), 0.0, sessions, ", ".join(left.index))
+
+
+def _sessions_to_cure(
+    rule: str, value: float, limits: Limits, values: dict[str, float]
+) -> int | None:
+    """Further sessions at full turnover and unchanged prices; None if turnover is not allowed.
+
+    Volatility is counted as if the whole book shrank in proportion, which always works.
+    """
+    if rule == "turnover":
+        return 1
+    if limits.turnover <= 0:
+        return None
+    limit = limit_of(rule, limits)
+    to_trade = {
+        "volatility": values["gross"] * (1 - limit / value),
+        "names": (value - limit) * values.get("min_weight", 0.0),
+        "min_weight": value,
+    }.get(rule, value - limit)
+    return max(1, math.ceil(to_trade / limits.turnover - TOLERANCE))
+
+
+def to_limits(
+    session: pd.Timestamp,
+    values: dict[str, float],
+    limits: Limits,
+    prices_bps: dict[str, float],
+    details: dict[str, str],
+) -> pd.DataFrame:
+    """The `contracts.Limit` frame of a standing."""
+    rules = list(values)
+    found = {b.rule: b for b in breaches(values, limits)}
+    rows = {
+        "session": pd.Series(session, index=range(len(rules)), dtype="datetime64[us]"),
+        "rule": pd.Series(rules, dtype="str"),
+        "value": [float(values[r]) for r in rules],
+        "limit": [limit_of(r, limits) for r in rules],
+        "headroom": [headroom(r, values[r], limit_of(r, limits)) for r in rules],
+        "breached": [r in found for r in rules],
+        "price_bps": [float(prices_bps.get(r, math.nan)) for r in rules],
+        "detail": pd.Series([details.get(r, "") for r in rules], dtype="str"),
+    }
+    return Limit.check(pd.DataFrame(rows))

@@ -1,0 +1,275 @@
+"""The programme of the day, stated in cvxpy, and what to do when its rules contradict each other.
+
+    maximise    mu'w - kappa ||diag(error) w|| - lambda w'Sigma w - cost |w - w0|
+    subject to  sum w <= gross,  sqrt(w'Sigma w) <= volatility,  |w - w0| <= turnover,
+                each w <= max_weight,  each sector <= sector,  lower <= w <= upper
+
+`optimize.target_weights` decides on the names; here they are given by `lower` and `upper`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pandas as pd
+
+from quant50lib.errors import OptimizationError
+from quant50lib.services.covariance import SESSIONS_PER_YEAR
+from quant50lib.services.limits import Limits
+from quant50lib.settings import OptimizeSettings
+
+BPS = 1e4
+#: every limit is tightened by this inside the programme, so that what a solver leaves over (1e-8)
+#: and what is tidied up afterwards stay on the right side of the true one
+MARGIN = 1e-6
+#: a rule that was widened by the least that is needed gets this much more: solvers need an inside
+ROOM = 1e-5
+#: a smaller weight is what a solver leaves for nothing
+DUST = 1e-6
+OPTIONS: dict[str, dict] = {
+    "CLARABEL": {},
+    "HIGHS": {},
+    "SCS": {"eps_abs": 1e-8, "eps_rel": 1e-8, "max_iters": 100_000},
+}
+TIME_LIMIT = {"CLARABEL": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}
+#: these always give way in the end, because drift alone can break them
+LAST_TO_GIVE_WAY = ("gross", "max_weight")
+
+
+@dataclass(frozen=True)
+class Day:
+    """The numbers of one day, in alphabetical order of symbols. Shapes: n symbols, m sectors."""
+
+    symbols: pd.Index  # (n,)
+    expected_return: np.ndarray  # (n,) over the horizon
+    error: np.ndarray  # (n,) standard error of it
+    covariance: np.ndarray  # (n, n) over the horizon
+    held: np.ndarray  # (n,) weights before
+    upper: np.ndarray  # (n,) the most that may be held after
+    sectors: pd.Index  # (m,)
+    member: np.ndarray  # (m, n) 1 where the symbol belongs to the sector
+    horizon: int
+    sold: float = 0.0  # turnover used up by sales that are not in the programme
+    idle: float = 0.0  # weight that is held but not in the programme
+    idle_sector: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (m,) of it
+
+    def only(self, at: np.ndarray) -> Day:
+        """The day for some of its symbols; all others are sold, within the same turnover."""
+        rest = np.setdiff1d(np.arange(len(self.symbols)), at)
+        return replace(
+            self,
+            symbols=self.symbols[at],
+            expected_return=self.expected_return[at],
+            error=self.error[at],
+            covariance=self.covariance[np.ix_(at, at)],
+            held=self.held[at],
+            upper=self.upper[at],
+            member=self.member[:, at],
+            sold=self.sold + float(self.held[rest].sum()),
+        )
+
+
+@dataclass(frozen=True)
+class Slack:
+    """By how much rules are widened when they cannot all hold; in the units of `Limits`."""
+
+    gross: float = 0.0
+    volatility: float = 0.0
+    turnover: float = 0.0
+    max_weight: np.ndarray | float = 0.0  # (n,)
+    sector: np.ndarray | float = 0.0  # (m,)
+
+    def only(self, at: np.ndarray) -> Slack:
+        """The slack for some of the symbols."""
+        wide = self.max_weight
+        return replace(self, max_weight=wide[at] if isinstance(wide, np.ndarray) else wide)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a solver said."""
+
+    weights: np.ndarray  # (n,)
+    objective: float  # bps over the horizon
+    duals: dict[str, np.ndarray]  # bps per unit of limit, by rule
+    floor_price: np.ndarray  # (n,) bps per unit of the lower bound
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The programme as cvxpy objects: `rules` by name, all <=; `bounds` hold always."""
+
+    weights: cp.Variable
+    objective: cp.Expression
+    rules: dict[str, cp.Constraint]
+    bounds: list[cp.Constraint]
+
+
+def statement(
+    day: Day,
+    limits: Limits,
+    settings: OptimizeSettings,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    slack: Slack = Slack(),
+    give: dict[str, cp.Expression] | None = None,
+) -> Statement:
+    """The programme beside its formula; `give` adds variables to the limits of some rules."""
+    years = day.horizon / SESSIONS_PER_YEAR
+    w = cp.Variable(len(day.symbols))
+    sigma = cp.Variable()  # at least sqrt(w'Sigma w), annual
+    root = np.linalg.cholesky(day.covariance / years).T
+    trades = cp.norm1(w - day.held)
+
+    gain = BPS * day.expected_return @ w
+    doubt = BPS * settings.uncertainty_aversion * cp.norm(cp.multiply(day.error, w))
+    variance = BPS * settings.risk_aversion * years * cp.square(sigma)
+    cost = settings.cost_bps * trades
+
+    def limit(rule: str, used: np.ndarray | float = 0.0) -> cp.Expression:
+        """What the rule leaves for the programme."""
+        wide = getattr(limits, rule) + getattr(slack, rule) - MARGIN
+        return np.maximum(wide - used, 0.0) + (give or {}).get(rule, 0.0)
+
+    rules = {
+        "gross": cp.sum(w) <= limit("gross", day.idle),
+        "volatility": sigma <= limit("volatility"),
+        "turnover": trades <= limit("turnover", day.sold),
+        "max_weight": w <= limit("max_weight"),
+        "sector": day.member @ w <= limit("sector", day.idle_sector),
+    }
+    bounds = [cp.norm(root @ w) <= sigma, w >= lower, w <= upper]
+    return Statement(w, gain - doubt - variance - cost, rules, bounds)
+
+
+def solve(
+    day: Day,
+    limits: Limits,
+    settings: OptimizeSettings,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    slack: Slack = Slack(),
+) -> Answer | None:
+    """The best weights within the (widened) limits, or None where they contradict each other.
+
+    Raises
+    ------
+    OptimizationError
+        The solver ran out of time.
+    """
+    s = statement(day, limits, settings, lower, upper, slack)
+    problem = cp.Problem(cp.Maximize(s.objective), [*s.rules.values(), *s.bounds])
+    if not _run(problem, settings):
+        return None
+    return Answer(
+        weights=np.asarray(s.weights.value),
+        objective=float(problem.value),
+        duals={rule: np.asarray(c.dual_value) for rule, c in s.rules.items()},
+        floor_price=np.asarray(s.bounds[1].dual_value),
+        status=problem.status,
+        seconds=float(problem.solver_stats.solve_time or 0.0),
+    )
+
+
+def value_bps(day: Day, weights: np.ndarray, settings: OptimizeSettings) -> float:
+    """The objective of given weights, in bps over the horizon."""
+    w = weights
+    gain = day.expected_return @ w
+    doubt = settings.uncertainty_aversion * np.linalg.norm(day.error * w)
+    variance = settings.risk_aversion * (w @ day.covariance @ w)
+    cost = settings.cost_bps * np.abs(w - day.held).sum()
+    return float(BPS * (gain - doubt - variance) - cost)
+
+
+def least_slack(
+    day: Day,
+    limits: Limits,
+    settings: OptimizeSettings,
+    lower: np.ndarray,
+    upper: np.ndarray,
+) -> Slack | None:
+    """The least widening under which the limits can hold together, rule by rule.
+
+    The rules that give way last are served first: each is widened by as little as the ones before
+    it allow, whatever that costs those behind it. A name or sector is widened only if it is over
+    its limit already, so that nothing is bought into a breach.
+
+    None where only a rule that is not in `elastic_order` could help by giving way.
+    """
+    order = [*LAST_TO_GIVE_WAY, *reversed(settings.elastic_order)]
+    rigid = [r for r in ("turnover", "sector", "volatility") if r not in settings.elastic_order]
+    slack, in_force = Slack(), list(rigid)
+    for rule in order:
+        in_force.append(rule)
+        least = _least(day, limits, settings, lower, upper, slack, in_force)
+        if least is None:
+            return None
+        widened: dict[str, Any] = {rule: least}
+        slack = replace(slack, **widened)
+    return slack
+
+
+def _least(
+    day: Day,
+    limits: Limits,
+    settings: OptimizeSettings,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    slack: Slack,
+    in_force: list[str],
+) -> np.ndarray | float | None:
+    """The smallest sum by which the newest rule in force must be widened, given the others."""
+    rule = in_force[-1]
+    ceiling = _most(rule, day, limits)
+    give = cp.Variable(np.shape(ceiling), nonneg=True)
+    s = statement(day, limits, settings, lower, upper, slack, {rule: give})
+    rules = [c for name, c in s.rules.items() if name in in_force]
+    bounds = s.bounds if "volatility" in in_force else s.bounds[1:]
+    problem = cp.Problem(cp.Minimize(cp.sum(give)), [*rules, *bounds, give <= ceiling])
+    if not _run(problem, settings):
+        return None
+    found = np.asarray(give.value)
+    widened = np.where(found > MARGIN / 10, found + ROOM, 0.0)
+    return widened if np.ndim(widened) else float(widened)
+
+
+def _most(rule: str, day: Day, limits: Limits) -> np.ndarray | float:
+    """The most a rule may be widened: to where the book stands before the trade."""
+    if rule == "max_weight":
+        return np.maximum(day.held - limits.max_weight, 0.0) + 2 * MARGIN
+    if rule == "sector":
+        return np.maximum(day.member @ day.held + day.idle_sector - limits.sector, 0.0) + 2 * MARGIN
+    return 10.0
+
+
+def _run(problem: cp.Problem, settings: OptimizeSettings) -> bool:
+    """Whether a solution was found that keeps the constraints; linear programmes go to HiGHS.
+
+    An interior-point method can neither prove nor deny what is feasible by a hair: whatever is not
+    clearly a solution counts as none, and the limits are then widened by the least that helps.
+    """
+    solver = "HIGHS" if problem.is_lp() else settings.solver
+    options = OPTIONS[solver] | {TIME_LIMIT[solver]: settings.time_limit_seconds}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")  # judged below
+            problem.solve(solver=solver, **options)
+    except cp.SolverError:
+        return False
+    if problem.status == cp.USER_LIMIT:
+        raise OptimizationError(
+            f"{solver} did not finish: see optimize.time_limit_seconds ({settings.time_limit_seconds})"
+        )
+    if problem.status == cp.OPTIMAL:
+        return True
+    return problem.status == cp.OPTIMAL_INACCURATE and _kept(problem.constraints)
+
+
+def _kept(constraints: list[cp.Constraint]) -> bool:
+    return all(float(np.max(c.violation(), initial=0.0)) <= MARGIN / 2 for c in constraints)

@@ -1,0 +1,152 @@
+"""Everything the eye sees in the notebooks and the daily PDF: `from quant50lib.services import report`.
+
+Frames in, a picture out: a function named `…_figure` returns a `Chart` (a matplotlib figure that
+shows itself as SVG), every other one a piece of `Html`. Put the call last in a cell. Where there is
+nothing to show, a sentence stands in place of empty axes. `close` is (sessions, symbols);
+capitalised types are tables of `contracts`.
+
+all         use_style()                             beside(*parts, widths=()) · stack(*parts)
+            titled(title, part) · note(text)        usd · pct · bps · num · shares · day
+01 ingest   coverage_figure(close, minimum, sessions=60)
+            findings_table(Finding, limit=20)       quarantine_figure(Finding, close, sessions=120)
+            market_figure(close, Universe, benchmark, sessions=252)
+02 features correlation_figure(Feature)             distribution_figure(Feature)
+            extremes_table(Feature, n=5)
+03 labels   label_distribution_figure(Label)        base_rate_figure(Label)
+04 train    rank_ic_figure(ic_by_session, horizon_sessions=5)
+            calibration_figure(calibration)         deciles_figure(decile_returns, horizon_sessions=5)
+            folds_figure(Fold)                      folds_table(Fold)
+            importance_figure(importance, n=20)     frames of `model.Trained`
+05 optimize weights_figure(Target)                  sectors_figure(Target, cap)
+            trades_figure(Target, n=20)             risk_figure(Target, n=20)
+            limits_figure(Limit)                    limits_table(Limit, sectors=None)
+            brake_figure(RiskState, settings.risk)  events_table(RiskEvent)
+06 execute  orders_figure(Order, n=30)              orders_table(Order, limit=25)
+            order_states_table(Order)               cash_figure(cash, Order)
+07 report   document_title(title, run_date, simulated) -> str
+            header(title, run_date, simulated, Kpi)
+            summary(*lines), of result_line(Kpi, benchmark_returns, benchmark)
+                             orders_line(Order, run_date) · limits_line(Limit)
+                             risk_line(RiskState, RiskEvent) · data_line(Finding)
+            equity_figure(Equity, benchmark_returns, benchmark)
+            pnl_figure(Equity, sessions=60)         invested_figure(Equity, sessions=252)
+            kpis_table(Kpi)                         holdings_table(Holding, Universe, limit=15)
+            fills_table(Fill, limit=25)             books(Equity)
+            data_health(Universe, Finding)          model_health(card, Forecast, run_date, settings.model)
+"""
+
+from quant50lib.services.figures_account import equity_figure, invested_figure, pnl_figure
+from quant50lib.services.figures_book import (
+    brake_figure,
+    cash_figure,
+    limits_figure,
+    orders_figure,
+    risk_figure,
+    sectors_figure,
+    trades_figure,
+    weights_figure,
+)
+from quant50lib.services.figures_market import (
+    base_rate_figure,
+    correlation_figure,
+    coverage_figure,
+    distribution_figure,
+    label_distribution_figure,
+    market_figure,
+    quarantine_figure,
+)
+from quant50lib.services.figures_model import (
+    calibration_figure,
+    deciles_figure,
+    folds_figure,
+    importance_figure,
+    rank_ic_figure,
+)
+from quant50lib.services.report_header import (
+    books,
+    data_health,
+    data_line,
+    document_title,
+    header,
+    limits_line,
+    model_health,
+    orders_line,
+    result_line,
+    risk_line,
+    summary,
+)
+from quant50lib.services.report_html import Html, beside, facts_table, note, stack, titled
+from quant50lib.services.report_style import Chart, bps, day, num, pct, shares, usd, use_style
+from quant50lib.services.report_tables import (
+    events_table,
+    extremes_table,
+    fills_table,
+    findings_table,
+    folds_table,
+    holdings_table,
+    kpis_table,
+    limits_table,
+    order_states_table,
+    orders_table,
+)
+
+__all__ = [
+    "Chart",
+    "Html",
+    "base_rate_figure",
+    "beside",
+    "books",
+    "bps",
+    "brake_figure",
+    "calibration_figure",
+    "cash_figure",
+    "correlation_figure",
+    "coverage_figure",
+    "data_health",
+    "data_line",
+    "day",
+    "deciles_figure",
+    "distribution_figure",
+    "document_title",
+    "equity_figure",
+    "events_table",
+    "extremes_table",
+    "facts_table",
+    "fills_table",
+    "findings_table",
+    "folds_figure",
+    "folds_table",
+    "header",
+    "holdings_table",
+    "importance_figure",
+    "invested_figure",
+    "kpis_table",
+    "label_distribution_figure",
+    "limits_figure",
+    "limits_line",
+    "limits_table",
+    "market_figure",
+    "model_health",
+    "note",
+    "num",
+    "order_states_table",
+    "orders_figure",
+    "orders_line",
+    "orders_table",
+    "pct",
+    "pnl_figure",
+    "quarantine_figure",
+    "rank_ic_figure",
+    "result_line",
+    "risk_figure",
+    "risk_line",
+    "sectors_figure",
+    "shares",
+    "stack",
+    "summary",
+    "titled",
+    "trades_figure",
+    "usd",
+    "use_style",
+    "weights_figure",
+]

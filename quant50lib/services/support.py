@@ -1,0 +1,298 @@
+"""Which names: at most so many, and none smaller than the minimum position.
+
+The relaxation says how much of each name the programme would like; the largest are kept. A held
+name that the turnover cap cannot clear has to stay, and takes a place. The weights are then solved
+again for the names chosen, so that no limit is broken by tidying up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from quant50lib.errors import OptimizationError
+from quant50lib.services.limits import TOLERANCE, Limits
+from quant50lib.services.programme import (
+    DUST,
+    MARGIN,
+    Answer,
+    Day,
+    Slack,
+    least_slack,
+    solve,
+    value_bps,
+)
+from quant50lib.settings import OptimizeSettings
+
+#: attempts to find names for which the limits hold, and then to find better ones
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Support:
+    """The names of a book: those kept have a minimum size, remainders may only shrink."""
+
+    keep: np.ndarray  # (n,) bool: held after the trade, at least the minimum position
+    remain: np.ndarray  # (n,) bool: held before, any weight from nothing to what is held
+
+    @property
+    def at(self) -> np.ndarray:
+        """Positions of all names in it."""
+        return np.flatnonzero(self.keep | self.remain)
+
+    def bounds(self, day: Day, min_weight: float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper weight of the names in it, (n_names,) each."""
+        floor = np.minimum(min_weight, day.upper)
+        lower = np.where(self.keep, floor, 0.0)
+        upper = np.where(self.keep, day.upper, np.minimum(day.held, day.upper))
+        return lower[self.at], upper[self.at]
+
+    def without(self, at: int | np.ndarray) -> Support:
+        """The support with some names out: sold, or not bought."""
+        keep, remain = self.keep.copy(), self.remain.copy()
+        keep[at] = remain[at] = False
+        return Support(keep, remain)
+
+    def remaining(self, at: int | np.ndarray) -> Support:
+        """The support with some held names as remainders."""
+        keep, remain = self.keep.copy(), self.remain.copy()
+        keep[at], remain[at] = False, True
+        return replace(self, keep=keep, remain=remain)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best weights found, for all symbols of the day; values in bps over the horizon."""
+
+    weights: np.ndarray  # (n,)
+    objective: float
+    upper_bound: float  # of the relaxation
+    duals: dict[str, np.ndarray]  # bps per unit of limit
+    status: str
+    seconds: float
+
+
+def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) -> Found:
+    """Relax, keep the largest, solve again; keep more of what is held where the limits collide.
+
+    Raises
+    ------
+    OptimizationError
+        The limits contradict each other although all that may give way did.
+    """
+    within = np.flatnonzero(day.upper > 0)
+    if not len(within):
+        return Found(np.zeros(len(day.symbols)), 0.0, 0.0, {}, "nothing may be held", 0.0)
+    part = day.only(within)
+    bound, slack = _relax(part, limits, settings)
+    chosen, answer = _first_fit(part, bound.weights, limits, settings, slack, places)
+    if answer is None:
+        chosen, answer, slack = _elastic_fit(part, chosen, limits, settings)
+        bound = solve(part, limits, settings, *_open(part), slack) or bound
+    answer = _without_unwanted(part, chosen, answer, limits, settings, slack)
+    weights = np.zeros(len(day.symbols))
+    weights[within] = answer.weights
+    return Found(
+        weights=weights,
+        objective=value_bps(day, weights, settings),
+        upper_bound=bound.objective,
+        duals=answer.duals,
+        status=answer.status,
+        seconds=bound.seconds + answer.seconds,
+    )
+
+
+def _open(day: Day) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds that leave every name free."""
+    return np.zeros(len(day.symbols)), day.upper
+
+
+def _relax(day: Day, limits: Limits, settings: OptimizeSettings) -> tuple[Answer, Slack]:
+    """The programme without limit on names and minimum size, its rules widened if they must be."""
+    answer = solve(day, limits, settings, *_open(day))
+    if answer is not None:
+        return answer, Slack()
+    slack = least_slack(day, limits, settings, *_open(day))
+    answer = None if slack is None else solve(day, limits, settings, *_open(day), slack)
+    if slack is None or answer is None:
+        raise OptimizationError(
+            "no weights keep the limits, although those in optimize.elastic_order gave way; "
+            f"exposure budget {limits.budget:.1%}, turnover cap {limits.turnover:.1%}"
+        )
+    return answer, slack
+
+
+def _first_fit(
+    day: Day,
+    liked: np.ndarray,
+    limits: Limits,
+    settings: OptimizeSettings,
+    slack: Slack,
+    places: int,
+) -> tuple[Support, Answer | None]:
+    """The names to hold, and their weights if the limits allow any."""
+    wide = replace(
+        limits,
+        gross=limits.gross + slack.gross - 2 * MARGIN,
+        turnover=limits.turnover + slack.turnover - 2 * MARGIN,
+    )
+    chosen = first = choose(day, liked, wide, places)
+    for _ in range(ROUNDS):
+        answer = _fit(day, chosen, limits, settings, slack)
+        # widened limits are tight: no other choice of names would keep them
+        following = _one_remainder(chosen, day, liked, places) if slack == Slack() else None
+        if answer is not None or following is None:
+            break
+        chosen = following
+    return (chosen, answer) if answer else (first, None)
+
+
+def _elastic_fit(
+    day: Day, chosen: Support, limits: Limits, settings: OptimizeSettings
+) -> tuple[Support, Answer, Slack]:
+    """Weights of the names chosen within limits widened for them; else of nothing but holdings."""
+    for names in (chosen, Support(np.zeros_like(chosen.keep), day.held > 0)):
+        lower, upper = np.zeros(len(day.symbols)), np.zeros(len(day.symbols))
+        lower[names.at], upper[names.at] = names.bounds(day, limits.min_weight)
+        slack = least_slack(day, limits, settings, lower, upper)
+        answer = None if slack is None else _fit(day, names, limits, settings, slack)
+        if slack is not None and answer is not None:
+            return names, answer, slack
+    raise OptimizationError(
+        f"no choice of at most {limits.names} names keeps the limits, although those in "
+        "optimize.elastic_order gave way"
+    )
+
+
+def _fit(
+    day: Day, chosen: Support, limits: Limits, settings: OptimizeSettings, slack: Slack
+) -> Answer | None:
+    """The best weights of the names chosen, (n,) with zeros elsewhere; None if there are none."""
+    at = chosen.at
+    if not len(at):
+        return None
+    lower, upper = chosen.bounds(day, limits.min_weight)
+    answer = solve(day.only(at), limits, settings, lower, upper, slack.only(at))
+    if answer is None:
+        return None
+    weights, floor_price = np.zeros(len(day.symbols)), np.zeros(len(day.symbols))
+    weights[at] = _tidy(answer.weights, day.held[at], lower, upper)
+    floor_price[at] = answer.floor_price
+    return replace(answer, weights=weights, floor_price=floor_price)
+
+
+def _tidy(
+    weights: np.ndarray, held: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> np.ndarray:
+    """Within the bounds to the last digit; no dust, and no trade too small to be one."""
+    exact = np.clip(weights, lower, upper)
+    exact = np.where(np.abs(exact - held) < TOLERANCE, held, exact)
+    return np.where(exact < DUST, 0.0, exact)
+
+
+def _without_unwanted(
+    day: Day,
+    chosen: Support,
+    answer: Answer,
+    limits: Limits,
+    settings: OptimizeSettings,
+    slack: Slack,
+) -> Answer:
+    """Leave out names that are held only at the minimum and would rather be smaller, if it pays."""
+    for _ in range(ROUNDS):
+        unwanted = chosen.keep & (answer.weights <= limits.min_weight + DUST)
+        cost = np.where(unwanted, answer.floor_price, 0.0)
+        if cost.max(initial=0.0) <= DUST:
+            break
+        fewer = chosen.without(int(np.argmax(cost)))
+        better = _fit(day, fewer, limits, settings, slack)
+        if better is None or _value(day, better, settings) <= _value(day, answer, settings):
+            break
+        chosen, answer = fewer, better
+    return answer
+
+
+def _value(day: Day, answer: Answer, settings: OptimizeSettings) -> float:
+    return value_bps(day, answer.weights, settings)
+
+
+def choose(day: Day, liked: np.ndarray, limits: Limits, places: int) -> Support:
+    """Keep the largest of what the relaxation liked, as far as the limits can carry the minimum.
+
+    Parameters
+    ----------
+    liked : array, (n_symbols,)
+        Weights of the relaxation.
+    places : int
+        Names that may be held.
+    """
+    ranked = np.lexsort((np.arange(len(liked)), -np.round(liked, 9)))
+    # an untradable name below the minimum cannot grow to it
+    able = (liked >= limits.min_weight / 2) & (day.upper >= limits.min_weight)
+    keep = np.zeros(len(liked), dtype=bool)
+    keep[[i for i in ranked if able[i]][:places]] = True
+    support = Support(keep, np.zeros_like(keep))
+    support = _keep_unsellable(support, day, liked, limits, places)
+    return _drop_unaffordable(support, day, liked, limits)
+
+
+def _one_remainder(
+    support: Support, day: Day, liked: np.ndarray, places: int
+) -> Support | None:
+    """Keep what can be kept of the largest name to be sold, in place of the least liked buy.
+
+    With no buy to give up, the smallest holding goes in its place, if that is smaller. None where
+    there is nothing to be sold, or no place.
+    """
+    sold = _sold(support, day)
+    if not sold.any():
+        return None
+    largest = int(np.argmax(sold))
+    larger = support.remaining(largest)
+    if len(larger.at) <= places:
+        return larger
+    fresh = _fresh(support, day)
+    if len(fresh):
+        return larger.without(_least_liked(fresh, liked))
+    kept = np.flatnonzero(support.keep)
+    smallest = int(kept[np.argmin(day.held[kept])]) if len(kept) else largest
+    return larger.without(smallest) if day.held[smallest] < sold[largest] else None
+
+
+def _keep_unsellable(
+    support: Support, day: Day, liked: np.ndarray, limits: Limits, places: int
+) -> Support:
+    """Names whose sale does not fit into the turnover stay, the largest first: fewest remain."""
+    while (sold := _sold(support, day)).sum() + day.sold > limits.turnover and sold.any():
+        following = _one_remainder(support, day, liked, places)
+        # more names than there are places: what cannot be sold is held all the same
+        support = following or support.remaining(int(np.argmax(sold)))
+    return support
+
+
+def _drop_unaffordable(support: Support, day: Day, liked: np.ndarray, limits: Limits) -> Support:
+    """Names go while all at their minimum would already need more turnover or exposure."""
+    while (fresh := _fresh(support, day)).size:
+        smallest = np.where(support.keep, np.minimum(limits.min_weight, day.upper), 0.0)
+        sold = _sold(support, day).sum()
+        bought = np.maximum(smallest - day.held, 0.0)[support.keep].sum()
+        affordable = day.sold + sold + bought <= limits.turnover
+        if affordable and smallest.sum() + day.idle <= limits.gross:
+            break
+        support = support.without(_least_liked(fresh, liked))
+    return support
+
+
+def _sold(support: Support, day: Day) -> np.ndarray:
+    """Weight of each holding that is not in the support."""
+    return np.where(support.keep | support.remain, 0.0, day.held)
+
+
+def _fresh(support: Support, day: Day) -> np.ndarray:
+    return np.flatnonzero(support.keep & (day.held <= 0))
+
+
+def _least_liked(at: np.ndarray, liked: np.ndarray) -> int:
+    """The last of the alphabet among equals, as `choose` ranks."""
+    return int(at[np.lexsort((-at, np.round(liked[at], 9)))[0]])

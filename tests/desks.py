@@ -1,0 +1,98 @@
+"""Small desks for tests that run the real command: few names, two years, a small model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from quant50lib.adapters import universe
+from quant50lib.utils import dates
+
+FIRST = "2024-06-27"
+SETTINGS = """
+[data]
+history_years = 2
+store_wait_seconds = 1.5
+
+[model]
+n_splits = 3
+trees = 30
+min_rows_per_leaf = 100
+min_training_sessions = 150
+
+[features]
+min_dollar_volume = 0
+
+[execute]
+grace_seconds = 0.2
+read_timeout_seconds = 5.0
+"""
+
+
+def write(home: Path, settings: str = SETTINGS) -> Path:
+    """A home with settings and a universe of about fifty names, and nothing else."""
+    home.mkdir(parents=True, exist_ok=True)
+    names = universe.load(None)
+    stocks = names[names["kind"] == "stock"].groupby("sector", sort=True).head(4)
+    funds = names[names["symbol"].isin(["SPY", "QQQ", "TLT", "GLD", "EFA", "XLK", "XLU", "AGG"])]
+    small = pd.concat([stocks, funds]).drop_duplicates("symbol")
+    small.sort_values("symbol").to_csv(home / "names.csv", index=False)
+    (home / "quant50.toml").write_text(f'[universe]\nfile = "{home}/names.csv"\n{settings}')
+    return home
+
+
+def instant(date: str) -> str:
+    """22:00 UTC of a session."""
+    return dates.scheduled(date).isoformat()
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """What a command needs to work in that home, and none of the machine's own settings."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("QUANT50_", "APCA_"))}
+    return {**own, "QUANT50_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
+
+
+def command(*words: str) -> list[str]:
+    """The command line of quant50 in this interpreter."""
+    return [sys.executable, "-m", "quant50lib.cli", *words]
+
+
+def quant50(
+    home: Path, *words: str, timeout: float = 240, **more: str
+) -> subprocess.CompletedProcess:
+    """Run the command to its end; output as text."""
+    return subprocess.run(
+        command(*words),
+        env=environment(home, **more),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@contextmanager
+def begun(home: Path, *words: str, **more: str) -> Iterator[subprocess.Popen]:
+    """The command at work in a process group of its own; nothing of it survives the block."""
+    process = subprocess.Popen(
+        command(*words),
+        env=environment(home, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
