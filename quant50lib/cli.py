@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 app = typer.Typer(
     name="quant50",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="""The daily desk of a 50-asset quantitative portfolio.
 
@@ -32,7 +32,7 @@ APCA_API_KEY_ID and APCA_API_SECRET_KEY and broker = "paper" it trades an Alpaca
 cannot trade a live one.
 
 All state lies under QUANT50_HOME (default: the checkout): data/, models/, runs/. Settings come from
-quant50.toml there and from QUANT50_<SECTION>__<KEY> in the environment.
+quant50.toml there and from `QUANT50_<SECTION>__<KEY>` in the environment.
 
 Exit codes: 0 done · 2 settings or command · 3 data · 4 no portfolio · 5 a risk rule stopped it ·
 6 broker · 7 books differ · 8 archive · 1 a bug.
@@ -91,13 +91,11 @@ def run(
     harmless, and a run that was cut off goes on where it stopped. An older session is run as a
     shadow: everything is computed and archived, nothing is sent.
 
-    [bold]Examples[/bold]
+    **Examples**
 
-      quant50 run                       the newest closed session
-
-      quant50 run --date 2026-11-20     that session
-
-      quant50 run --from optimize       a correction: new weights on the same data
+        quant50 run                       the newest closed session
+        quant50 run --date 2026-11-20     that session
+        quant50 run --from optimize       a correction: new weights on the same data
     """
     from quant50lib.jobs import daily_run
 
@@ -197,7 +195,7 @@ def replay(
     def work() -> None:
         home = _replay_home(market)
         settings = _replay_settings(home, market, actions, universe)
-        live = []
+        live: list[Any] = []
 
         def watch(title: str) -> Any:
             while live:
@@ -370,23 +368,44 @@ def serve(
     _do(work)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def simulate(context: typer.Context) -> None:
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(help="Of Alpaca's interface; 0: any free one.")] = 0,
+    control_port: Annotated[int, typer.Option(help="Of the control plane.")] = 0,
+    state: Annotated[Path | None, typer.Option(help="The file that remembers the account.")] = None,
+    market: Annotated[str, typer.Option(help="demo, or a Parquet of real daily bars.")] = "demo",
+    actions: Annotated[Path | None, typer.Option(help="CSV of corporate actions.")] = None,
+    universe: Annotated[Path | None, typer.Option(help="CSV of names of the demo.")] = None,
+    cash: Annotated[str, typer.Option(help="Opening cash, US dollars.")] = "100000",
+    now: Annotated[str | None, typer.Option(help="The clock of a fresh account.")] = None,
+) -> None:
     """Run the twin of Alpaca alone, for any Alpaca client, until Ctrl-C.
 
-    Point a client at the printed address with any key that begins with PK. Options are passed on:
+    Point a client at the printed address with any key that begins with PK. The account survives a
+    restart in its state file. The control plane (its address is printed too; /docs there) moves the
+    clock, sets prices and scripts faults.
 
-      --port P --control-port C --state FILE --market demo|FILE --actions CSV --now ISO --cash USD
+    **Example**
+
+        quant50 simulate --port 8900 --control-port 8901 --market bars.parquet
     """
 
     def work() -> None:
-        words = list(context.args)
-        if "--state" not in words:
-            state = config.home().data / "twin" / "simulate.sqlite"
-            state.parent.mkdir(parents=True, exist_ok=True)
-            words += ["--state", str(state)]
-        if "--now" not in words:
-            words += ["--now", pd.Timestamp.now("UTC").isoformat()]
+        home = config.home()
+        place = state or home.data / "twin" / "simulate.sqlite"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        moment = _present(now, "sim").isoformat() if now or market == "demo" else None
+        asked = {
+            "--state": place,
+            "--port": port,
+            "--control-port": control_port,
+            "--market": market,
+            "--actions": actions,
+            "--universe": universe or config.load(home).universe.file,
+            "--cash": cash,
+            "--now": moment,
+        }
+        words = [str(word) for pair in asked.items() if pair[1] is not None for word in pair]
         done = subprocess.run([sys.executable, "-m", "quant50lib.simulator", *words])
         if done.returncode:
             raise SystemExit(done.returncode)

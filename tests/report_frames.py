@@ -381,8 +381,7 @@ class FakeStage:
         self.panel = made.panel
         self.benchmark = "SPY"
         self.benchmark_returns = made.panel.close["SPY"].pct_change().dropna()
-        known = CARD if card is None else card or None
-        self.registry = SimpleNamespace(champion_card=lambda run_date: known)
+        self.model_card = CARD if card is None else card or None
         self.written: dict[str, pd.DataFrame] = {}
         self.recorded: dict[str, Any] = {}
 

@@ -139,3 +139,11 @@ def requests_of(twin: Twin, method: str) -> list[dict[str, Any]]:
     """The twin's log of the requests with a method."""
     reply = requests.get(f"{twin.control_url}/sim/requests", timeout=10)
     return [line for line in reply.json() if line["method"] == method]
+
+
+def reset(twin: Twin, session: pd.Timestamp = SESSIONS[1], **rules: Any) -> Twin:
+    """The same twin with an empty account and no fault, its clock at 22:00 UTC of the session."""
+    body = {"now": dates.scheduled(session).isoformat(), "cash": "100000", "p_partial": 0.0}
+    url = f"{twin.control_url}/sim/reset"
+    requests.post(url, json=body | rules, timeout=30).raise_for_status()
+    return twin

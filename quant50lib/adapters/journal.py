@@ -45,6 +45,7 @@ class Ledger:
         self.path = Path(path)
         self._wait = wait_seconds
         self._held: duckdb.DuckDBPyConnection | None = None
+        self._has_tables = False
 
     # -- opening ------------------------------------------------------------------------------
 
@@ -66,11 +67,11 @@ class Ledger:
         if self._held is not None:
             yield self._held
             return
-        fresh = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with database.connect(self.path, wait_seconds=self._wait) as connection:
-            if fresh or not rows.has_tables(connection):
+            if not self._has_tables:
                 connection.execute(TABLES)
+                self._has_tables = True
             yield connection
 
     @contextmanager
@@ -84,7 +85,7 @@ class Ledger:
 
     # -- orders -------------------------------------------------------------------------------
 
-    def plan(self, orders: pd.DataFrame, at: pd.Timestamp) -> pd.DataFrame:
+    def plan(self, orders: pd.DataFrame, session: pd.Timestamp, at: pd.Timestamp) -> pd.DataFrame:
         """Write down the orders of a session before any is sent; returns what is written.
 
         A session has one plan: where it exists already, that one is returned and the given one is
@@ -93,11 +94,12 @@ class Ledger:
         Parameters
         ----------
         orders : Order frame
-            Of one session; may be empty only if the session is planned already.
+            Of the session; a plan may be empty, and is a plan all the same.
         at : Timestamp
             The broker's time.
         """
-        session = rows.only_session(orders)
+        if not orders["session"].eq(session).all():
+            raise ValueError(f"a plan of {session.date()} holds orders of another session")
         with self._writing() as connection:
             if rows.records(connection, IS_PLANNED, [rows.date(session)]):
                 return rows.orders_of(connection, session)

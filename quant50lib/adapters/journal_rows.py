@@ -114,12 +114,6 @@ def insert(
         connection.execute(f"INSERT INTO {table} ({names}) VALUES {marks}", values)
 
 
-def has_tables(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the schema was created in full; its last table says so."""
-    query = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'halts'"
-    return connection.execute(query).fetchone() is not None
-
-
 # -- orders -----------------------------------------------------------------------------------
 
 

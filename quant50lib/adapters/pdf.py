@@ -61,6 +61,8 @@ FOOTER = (
     "<span>page <span class='pageNumber'></span> of <span class='totalPages'></span></span></div>"
 )
 MARGIN = {"top": "13mm", "bottom": "16mm", "left": "12mm", "right": "12mm"}
+#: MIME type of a value glued by scrapbook
+SCRAP = "application/scrapbook."
 #: programs in a folder of playwright's, on Linux and on macOS
 PROGRAMS = ("*/*headless*shell", "*/chrome", "*/*.app/Contents/MacOS/*")
 #: seconds granted to a browser that no longer answers before it is left to its killer
@@ -218,7 +220,17 @@ def _revision(home: Path) -> int:
 
 
 def _read(notebook: Path) -> Any:
-    return nbformat.read(notebook, as_version=4)
+    """The notebook without the values that scrapbook keeps in it, which have no face."""
+    read = nbformat.read(notebook, as_version=4)
+    for cell in read.cells:
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not _is_scrap(output)]
+    return read
+
+
+def _is_scrap(output: Any) -> bool:
+    kinds = output.get("data", {})
+    return bool(kinds) and all(kind.startswith(SCRAP) for kind in kinds)
 
 
 def _resources(title: str) -> dict[str, Any]:

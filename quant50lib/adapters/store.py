@@ -2,7 +2,7 @@
 
 Nothing is overwritten. A vendor's revision is a new row with another `known_at`; a row equal to the
 one in force is not stored again. Reading *as of* a moment takes, of every key, the newest row known
-by then, so a past day is read exactly as it was seen.
+by then, so a past day is read exactly as it was seen, even where older knowledge arrives late.
 
 Two rows for one bar known at the very same moment contradict each other: `bars_asof` returns both,
 and the quality gate of duplicates says so. For actions and assets the later arrival wins.
@@ -15,6 +15,7 @@ not be written, and ContractError where the file is damaged or of another layout
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +31,15 @@ from quant50lib.adapters.store_tables import (
     BARS,
     INGESTS_DDL,
     META_DDL,
+    MOMENTS_DDL,
     AppendOnly,
 )
 from quant50lib.errors import ContractError, SettingsError
 from quant50lib.utils import dates
 
 LAYOUT = "1"
+#: two threads that open one file at once meet a database that is not wholly set up
+ONE_AT_A_TIME = threading.RLock()
 #: an action of this type was taken back by the vendor
 WITHDRAWN = "withdrawn"
 BROKEN = (
@@ -214,6 +218,10 @@ class Store:
             counts = connection.execute(
                 "SELECT count(*), count(*) FILTER (WHERE revises) FROM staged"
             ).fetchall()
+            following = _next_moment(connection, table.name, moment["known_at"])
+            if following is not None:
+                eve = following - dt.timedelta(microseconds=1)
+                connection.execute(table.reassert, {"next": following, "eve": eve})
             connection.execute(table.insert, moment)
         return Stored(*counts[0])
 
@@ -253,9 +261,12 @@ class Store:
     def _opened(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection, with the failures of a file told apart."""
         try:
-            with database.connect(
-                self.path, read_only=read_only, wait_seconds=self._wait_seconds
-            ) as connection:
+            with (
+                ONE_AT_A_TIME,
+                database.connect(
+                    self.path, read_only=read_only, wait_seconds=self._wait_seconds
+                ) as connection,
+            ):
                 yield connection
         except SettingsError as error:
             if isinstance(error.__cause__, BROKEN):
@@ -290,10 +301,20 @@ def _meta(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
 def _create(connection: duckdb.DuckDBPyConnection) -> str | None:
     """Create all tables, unless another process was faster; the layout then found."""
     if not _has_meta(connection):
-        for statement in (META_DDL, BARS.ddl, ACTIONS.ddl, ASSETS.ddl, INGESTS_DDL):
+        for statement in (META_DDL, MOMENTS_DDL, BARS.ddl, ACTIONS.ddl, ASSETS.ddl, INGESTS_DDL):
             connection.execute(statement)
         connection.execute("INSERT INTO meta VALUES ('layout', ?)", [LAYOUT])
     return _meta(connection, "layout")
+
+
+def _next_moment(
+    connection: duckdb.DuckDBPyConnection, name: str, moment: dt.datetime
+) -> dt.datetime | None:
+    """Note that something was learnt at a moment; the next one already noted after it."""
+    connection.execute("INSERT OR IGNORE INTO moments VALUES (?, ?)", [name, moment])
+    query = "SELECT min(known_at) FROM moments WHERE name = ? AND known_at > ?"
+    following: dt.datetime | None = connection.execute(query, [name, moment]).fetchall()[0][0]
+    return following
 
 
 def _known_by(known_at: pd.Timestamp | None) -> tuple[list[str], dict[str, Any]]:

@@ -39,10 +39,24 @@ class AppendOnly:
 
     @property
     def insert(self) -> str:
-        """SQL that stores `staged`."""
+        """SQL that stores `staged` as known at `$known_at`."""
         return (
             f"INSERT INTO {self.name} SELECT {', '.join(self.columns)}, $known_at, "
             "(SELECT value FROM meta WHERE key = 'source') FROM staged"
+        )
+
+    @property
+    def reassert(self) -> str:
+        """SQL that says again, just before `$next`, what is in force then of the revised keys.
+
+        A row that arrives late, with a `known_at` before other knowledge, must not change what was
+        seen at those later moments; and a row seen again then was not stored again.
+        """
+        key = ", ".join(self.key)
+        revised = f"({key}) IN (SELECT ({key}) FROM staged WHERE revises)"
+        return (
+            f"INSERT INTO {self.name} SELECT {', '.join(self.columns)}, $eve, source "
+            f"FROM ({self.in_force(['known_at <= $next', revised])}) WHERE known_at < $next"
         )
 
     def in_force(self, where: Sequence[str]) -> str:
@@ -146,6 +160,9 @@ ASSETS = AppendOnly(
     ("symbol",),
     {"symbol": "VARCHAR", "name": "VARCHAR", "exchange": "VARCHAR"}
     | {"tradable": "BOOLEAN", "fractionable": "BOOLEAN", "status": "VARCHAR"},
+)
+MOMENTS_DDL = (
+    "CREATE TABLE moments (name VARCHAR, known_at TIMESTAMP, PRIMARY KEY (name, known_at))"
 )
 META_DDL = "CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR)"
 INGESTS_DDL = (

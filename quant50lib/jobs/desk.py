@@ -143,6 +143,11 @@ def session_of(date: str | None, clock: pd.Timestamp) -> pd.Timestamp:
 def _order(desk: Desk, schedule: Schedule, date: str | None) -> runner.Order:
     clock = desk.clock()
     session = session_of(date, clock)
+    edited = provenance.edited_notebooks(config.checkout())
+    experimental = f"{', '.join(edited)} differ from the committed notebooks" if edited else ""
+    shadow = "a training sends no order"
+    if schedule == "daily":
+        shadow = _shadow(session, clock, experimental if desk.twin is None else "")
     return runner.Order(
         schedule=schedule,
         run_date=session,
@@ -150,16 +155,17 @@ def _order(desk: Desk, schedule: Schedule, date: str | None) -> runner.Order:
         endpoints=desk.endpoints,
         source=desk.source,
         simulated=desk.simulated,
-        shadow=_shadow(session, clock) if schedule == "daily" else "a training sends no order",
+        shadow=shadow,
+        experimental=experimental,
     )
 
 
-def _shadow(session: pd.Timestamp, clock: pd.Timestamp) -> str:
-    """Why a daily run of that session may send no order, or empty."""
+def _shadow(session: pd.Timestamp, clock: pd.Timestamp, experimental: str) -> str:
+    """Why a daily run of that session may send no order, or empty.
+
+    An edited notebook is tried out on the twin, and never on an account elsewhere.
+    """
     newest = dates.last_closed(clock)
     if session != newest:
         return f"only the newest closed session is traded, and that is {newest.date()}"
-    edited = provenance.edited_notebooks(config.checkout())
-    if edited:
-        return f"experimental: {', '.join(edited)} differ from the committed notebooks"
-    return ""
+    return f"experimental: {experimental}" if experimental else ""

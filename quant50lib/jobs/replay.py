@@ -98,7 +98,7 @@ def _compared(
     """Hold our books against the twin's: cash to the cent, every position to the share."""
     ledger = Ledger(home.ledger, settings.data.store_wait_seconds)
     truth = twin.truth()
-    ours = {s: Decimal(q) for s, q in ledger.positions().items() if q}
+    ours = {s: p.qty for s, p in ledger.positions().items() if p.qty}
     theirs = {p["symbol"]: Decimal(p["qty"]) for p in truth["positions"]}
     cash, twin_cash = ledger.cash(), Decimal(truth["cash"])
     if ours != theirs or round(cash, 2) != round(twin_cash, 2):

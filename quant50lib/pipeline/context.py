@@ -31,6 +31,7 @@ from quant50lib.services import book, data, execute, model, report
 from quant50lib.services.book import Memory
 from quant50lib.services.model import LoadedModel, Trained
 from quant50lib.services.panel import Panel
+from quant50lib.services.report_html import Html
 from quant50lib.settings import Settings
 from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
@@ -124,7 +125,7 @@ class StageContext:
         LOG.info("wrote %s", table.__name__, extra=facts(rows=len(checked)))
         return checked
 
-    def record(self, name: str, **metrics: Any) -> pd.Series:
+    def record(self, name: str, **metrics: Any) -> Html:
         """Glue headline values into the notebook as a scrap, and show them."""
         return scraps.record(name, metrics)
 
@@ -214,7 +215,8 @@ class StageContext:
     def offer(self, trained: Trained) -> dict[str, Any]:
         """Put a challenger before the gate; returns its metrics, its id and the verdict.
 
-        Accepted, it becomes `latest_model.pkl`. A scratch run judges without keeping anything.
+        Accepted, it becomes `latest_model.pkl`, unless one trained on more is in use: retraining a
+        past session does not turn the desk back. A scratch run judges without keeping anything.
         """
         champion = self.registry.champion_card(self.run_date)
         verdict = model.gate(trained.metrics, champion["metrics"] if champion else None)
@@ -229,7 +231,8 @@ class StageContext:
             data_digest=self.store.digest(self.bars),
             settings=self.settings.model.model_dump(),
         )
-        if verdict.accepted:
+        newest = self.registry.champion_card()
+        if verdict.accepted and not (newest and newest["trained_at"] > str(self.run_date.date())):
             self.registry.promote(model_id)
         return {**said, "model_id": model_id}
 
@@ -262,7 +265,9 @@ class StageContext:
         )
         self.store.claim_source(self._facts["source"])
         names = sorted(self.universe["symbol"])
-        tell = lambda doing, share: LOG.info(doing, extra=facts(share=round(share, 3)))  # noqa: E731
+        tell = lambda doing, share: LOG.info(
+            doing, extra=facts(share=round(share, 3))
+        )  # noqa: E731
         return ingest(
             market, self.store, names, self.run_date, self.known_at, self.settings.data, tell
         )
@@ -306,7 +311,9 @@ class StageContext:
             self.shadow,
         )
 
-    def submit(self, orders: pd.DataFrame, state: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    def submit(
+        self, orders: pd.DataFrame, state: pd.DataFrame, events: pd.DataFrame
+    ) -> pd.DataFrame:
         """Journal the plan and what the risk rules remember, then send the orders.
 
         A shadow run only says what it would have sent.

@@ -15,14 +15,12 @@ import pandas as pd
 
 from quant50lib.adapters.broker import Broker
 from quant50lib.adapters.journal import Ledger
-from quant50lib.contracts import Equity, Fill, Holding
 from quant50lib.pipeline.dispatch import Dispatch, Progress
 from quant50lib.pipeline.reconcile import Reconciliation, Sleep, reconcile, resolve_orders
 from quant50lib.services import execute
 from quant50lib.services.ledger import ZERO, decimal, holding_frame, values
 from quant50lib.settings import ExecuteSettings
 from quant50lib.utils import dates
-from quant50lib.utils.frames import typed
 
 NEVER_OPENED = pd.Timestamp("1990-01-01", tz="UTC")
 
@@ -66,10 +64,10 @@ def settle(
     ContractError
         A holding has no close.
     """
-    done = reconcile(broker, ledger, actions, settings, run_date, sleep)
-    broker_equity = broker.account().equity if dates.last_closed(done.at) == run_date else None
     table = _matrix(closes, run_date)
     with ledger.held():
+        done = reconcile(broker, ledger, actions, settings, run_date, sleep)
+        broker_equity = broker.account().equity if dates.last_closed(done.at) == run_date else None
         for session in _sessions_to_close(ledger, table, run_date):
             prices = table.loc[:session].ffill().iloc[-1].dropna().to_dict()
             theirs = broker_equity if session == run_date else None
@@ -154,29 +152,7 @@ def _summary(equity: pd.DataFrame, holding: pd.DataFrame, done: Reconciliation) 
     }
 
 
-def from_cash(run_date: pd.Timestamp, cash: str | Decimal) -> Settlement:
-    """The books of a desk that owns nothing but cash: where a run that may not trade begins."""
-    amount = float(Decimal(cash))
-    line = {
-        "session": run_date,
-        "cash": amount,
-        "holdings": 0.0,
-        "equity": amount,
-        "broker_equity": None,
-        "dividends": 0.0,
-        "flow": 0.0,
-        "turnover": 0.0,
-    }
-    summary = {"equity": amount, "cash": amount, "holdings": 0}
-    return Settlement(typed(Holding, []), typed(Equity, [line]), typed(Fill, []), summary)
-
-
 # -- submit ------------------------------------------------------------------------------------------
-
-
-def shadow(orders: pd.DataFrame, reason: str) -> pd.DataFrame:
-    """The orders as they would have been sent; nothing is journalled, nothing leaves."""
-    return execute.shadow(orders, reason)
 
 
 def submit(
@@ -208,13 +184,13 @@ def submit(
         The account may not trade.
     """
     at = broker.clock()
-    if not ledger.planned(run_date):
-        newest = dates.last_closed(at)
-        if newest != run_date:
-            return shadow(orders, f"the newest closed session is {newest.date()}: too late to send")
-        if orders.empty:
-            return orders
-        ledger.plan(orders, at)
-    resolve_orders(broker, ledger, at, settings, sleep)
+    with ledger.held():
+        if not ledger.planned(run_date):
+            newest = dates.last_closed(at)
+            if newest != run_date:
+                late = f"the newest closed session is {newest.date()}: too late"
+                return execute.shadow(orders, late)
+            ledger.plan(orders, run_date, at)
+        resolve_orders(broker, ledger, at, settings, sleep)
     Dispatch(broker, ledger, run_date, at, settings, progress, sleep).run()
     return ledger.orders(run_date)

@@ -43,6 +43,14 @@ class Dispatch:
         OutcomeUnknown, RiskHalt, BrokerError
             As `desk.submit`.
         """
+        with self.ledger.held():
+            self._send_all()
+        self._await_acknowledgement()
+        with self.ledger.held():
+            self._require_known()
+            self._require_not_halted()
+
+    def _send_all(self) -> None:
         todo = self._unsent()
         if len(todo):
             self._require_tradable()
@@ -51,9 +59,6 @@ class Dispatch:
             if not self._send_until_unclear(todo, total):
                 self._resolve()
             todo = self._unsent()
-        self._await_acknowledgement()
-        self._require_known()
-        self._require_not_halted()
 
     def _unsent(self) -> pd.DataFrame:
         """What is still to be sent, in sequence; only sells while the kill switch is on."""
@@ -74,14 +79,13 @@ class Dispatch:
 
     def _send_until_unclear(self, todo: pd.DataFrame, total: int) -> bool:
         """Send in sequence; False if an outcome is unknown, and then the rest has not been sent."""
-        with self.ledger.held():
-            for _, order in todo.iterrows():
-                if order["side"] == "buy" and self.ledger.halted():
-                    return True
-                self.progress(f"{order['side']} {order['symbol']}", len(self.sent), total)
-                self.sent[order["client_order_id"]] += 1
-                if not self._send(order):
-                    return False
+        for _, order in todo.iterrows():
+            if order["side"] == "buy" and self.ledger.halted():
+                return True
+            self.progress(f"{order['side']} {order['symbol']}", len(self.sent), total)
+            self.sent[order["client_order_id"]] += 1
+            if not self._send(order):
+                return False
         return True
 
     def _send(self, order: pd.Series) -> bool:
@@ -124,9 +128,9 @@ class Dispatch:
         """Adopt what the list of orders says; True if the broker has not judged all of it."""
         first = self.run_date.tz_localize("UTC") - pd.Timedelta(days=1)
         listed = {order.client_order_id: order for order in self.broker.orders(after=first)}
-        working = self.ledger.open_orders()
-        known = working[working["client_order_id"].isin(listed)]
         with self.ledger.held():
+            working = self.ledger.open_orders()
+            known = working[working["client_order_id"].isin(listed)]
             for _, order in known.iterrows():
                 adopt(self.ledger, order, listed[order["client_order_id"]], self.at)
         return any(listed[name].pending for name in known["client_order_id"])

@@ -73,6 +73,7 @@ class Order:
     source: str
     simulated: str
     shadow: str = ""
+    experimental: str = ""
     store: str = "data/market.duckdb"
     from_stage: str | None = None
     folder: Path | None = None  # of a scratch run
@@ -103,6 +104,7 @@ def begin(home: Home, settings: Settings, order: Order) -> RunInfo:
         "source": order.source,
         "simulated": order.simulated,
         "shadow": order.shadow,
+        "experimental": order.experimental,
         "store": order.store,
         "settings": config.digest(settings),
         "stages": known.get("stages", {}),

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import scrapbook
 
+from quant50lib.services.report_html import Html, facts_table
+
 
 def clean(value: Any) -> Any:
     """The value as plain JSON: dates as text, numpy as Python, and no NaN or infinity.
@@ -30,10 +32,26 @@ def clean(value: Any) -> Any:
     return value
 
 
-def record(name: str, metrics: dict[str, Any]) -> pd.Series:
-    """Glue the metrics as one scrap (a dict, so that a missing value is safe); returns them."""
+def record(name: str, metrics: dict[str, Any]) -> Html:
+    """Glue the metrics as one scrap (a dict, so that a missing value is safe) and show them."""
     scrapbook.glue(name, clean(metrics))
-    return pd.Series(metrics, name=name, dtype=object)
+    return facts_table({key.replace("_", " "): _words(value) for key, value in metrics.items()})
+
+
+def _words(value: Any) -> str:
+    """A value as a person reads it."""
+    value = clean(value)
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).removesuffix("T00:00:00")
 
 
 def read(notebook: Path) -> dict[str, Any]:

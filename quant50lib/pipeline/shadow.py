@@ -11,7 +11,9 @@ from quant50lib.utils.frames import typed
 
 def no_books() -> Settlement:
     """Of a training: no holding, no equity, no fill."""
-    return Settlement(Holding.empty(), Equity.empty(), Fill.empty(), {"books": "none in a training"})
+    return Settlement(
+        Holding.empty(), Equity.empty(), Fill.empty(), {"books": "none in a training"}
+    )
 
 
 def from_cash(run_date: pd.Timestamp, cash: float) -> Settlement:

@@ -1,9 +1,9 @@
 """One day's decision put together from its parts; notebook 05 and the back-test call the same.
 
-    forecast ─┐
-    holdings ─┼─ risk rules ─ budget, forced exits, barred names ─┐
-    equity  ──┘                                                   ├─ programme ─ target
-    panel ───── covariance ───────────────────────────────────────┘
+forecast ─┐
+holdings ─┼─ risk rules ─ budget, forced exits, barred names ─┐
+equity  ──┘                                                   ├─ programme ─ target
+panel ───── covariance ───────────────────────────────────────┘
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ def risk_model(
 
     Shape: Ledoit-Wolf over `covariance_sessions` daily total returns. Level: the exponentially
     weighted variance of the equal-weight universe over its variance in the window, times
-    ``feedback**2``, the book's own realised over ex-ante variance.
+    ``feedback**2``, the book's own realised over ex-ante variance. The universe is every eligible
+    name of the panel, whichever symbols are asked for.
 
     Parameters
     ----------
@@ -147,15 +148,17 @@ def risk_model(
     """
     if not (np.isfinite(feedback) and feedback > 0):
         raise OptimizationError(f"feedback is {feedback}; it must be a positive number")
-    short = pd.Index(symbols).difference(eligible(panel, settings))
+    known = eligible(panel, settings)
+    short = pd.Index(symbols).difference(known)
     if len(short):
         raise OptimizationError(
             f"too short a history for a risk forecast: {', '.join(map(str, short[:8]))}; "
             "take the symbols from covariance.eligible"
         )
-    returns = _window(panel, settings)[list(symbols)]
-    _, factors, diagonal = ledoit_wolf(filled(returns).to_numpy())
-    scale = feedback**2 * horizon * fast_scale(returns, settings)
+    universe = _window(panel, settings)[list(known)]
+    market = universe.mean(axis=1)
+    _, factors, diagonal = ledoit_wolf(filled(universe[list(symbols)], market).to_numpy())
+    scale = feedback**2 * horizon * fast_scale(market, settings)
     return Risk(
         symbols=pd.Index(symbols),
         factors=np.sqrt(scale) * factors,
@@ -164,30 +167,32 @@ def risk_model(
     )
 
 
-def fast_scale(returns: pd.DataFrame, settings: OptimizeSettings) -> float:
-    """Variance of the equal-weight universe now over its variance in the window.
+def fast_scale(market: pd.Series, settings: OptimizeSettings) -> float:
+    """Variance of the market now over its variance in the window.
 
-    Now: squared deviations weighted by exp(-age / `fast_scale_sessions`).
+    Parameters
+    ----------
+    market : Series, (n_sessions,)
+        Daily returns of the equal-weight universe. Now: squared deviations weighted by
+        exp(-age / `fast_scale_sessions`).
     """
-    market = returns.mean(axis=1).dropna().to_numpy()
-    squares = (market - market.mean()) ** 2
+    known = market.dropna().to_numpy()
+    squares = (known - known.mean()) ** 2
     weights = np.exp(-np.arange(len(squares))[::-1] / settings.fast_scale_sessions)
     slow = squares.mean()
     return float(weights @ squares / weights.sum() / slow) if slow > 0 else 1.0
 
 
-def filled(returns: pd.DataFrame) -> pd.DataFrame:
+def filled(returns: pd.DataFrame, market: pd.Series) -> pd.DataFrame:
     """Returns without gaps: a missing one is what the market model says, beta x market.
 
     A zero would lower both variance and correlation of exactly the names we know least. The
     residuals that are known are stretched by sqrt(n_sessions / n_known), so that the gaps lower
     neither: the variance stays ``beta^2 var(market) + mean of known squared residuals``.
     """
-    gaps = returns.columns[returns.isna().any()]
-    market = returns.mean(axis=1).fillna(0.0)
-    complete = returns.copy()
-    for symbol in gaps:
-        complete[symbol] = _market_model(returns[symbol], market)
+    complete, level = returns.copy(), market.fillna(0.0)
+    for symbol in returns.columns[returns.isna().any()]:
+        complete[symbol] = _market_model(returns[symbol], level)
     return complete
 
 

@@ -128,7 +128,8 @@ def invested_figure(equity: pd.DataFrame, sessions: int = 252) -> Chart:
     left.plot(share.index, share, color=BLUE, linewidth=1.0)
     left.set_ylim(0, max(1.02, 1.05 * share.max()))
     left.set_title(f"Invested: {pct(share.iloc[-1])} of equity")
-    right.bar(table.index, table["turnover"], width=0.8, color=SKY)
+    right.fill_between(table.index, table["turnover"], 0, step="mid", color=SKY, linewidth=0)
+    right.set_ylim(bottom=0)
     right.set_title(f"Turnover: {pct(table['turnover'].iloc[-1])} of equity")
     for axes in (left, right):
         pct_axis(axes.yaxis)

@@ -18,6 +18,7 @@ from quant50lib.services.report_style import (
     SKY,
     SOFT,
     TEAL,
+    WIDTH,
     Chart,
     bar_height,
     canvas,
@@ -123,7 +124,9 @@ def _legend(figure: Chart, colours: dict[str, str]) -> None:
 
 
 @chart
-def sectors_figure(weights: pd.DataFrame, cap: float, title: str = "Sectors") -> Chart:
+def sectors_figure(
+    weights: pd.DataFrame, cap: float, title: str = "Sectors", width: float = WIDTH
+) -> Chart:
     """Weight of each sector against the cap.
 
     `weights` has `sector` and `weight`, and, where a change is to be shown, `held` (a Target).
@@ -132,18 +135,19 @@ def sectors_figure(weights: pd.DataFrame, cap: float, title: str = "Sectors") ->
     sums = weights.groupby("sector")[columns].sum()
     sums = sums[(sums > 0).any(axis=1)].sort_values("weight", ascending=False)
     if sums.empty:
-        return placeholder("nothing is held: all cash", title)
-    figure = canvas(bar_height(len(sums), 0.19))
+        return placeholder("nothing is held: all cash", title, width)
+    figure = canvas(bar_height(len(sums), 0.19), width)
     axes = figure.subplots()
     places = np.arange(len(sums))
     over = sums["weight"] > cap + 1e-8
     axes.barh(places, sums["weight"], height=0.66, color=np.where(over, RED, SKY))
     if "held" in sums:
         axes.plot(sums["held"], places, "|", color=INK, markersize=9, mew=1.2)
-    for place, weight in zip(places, sums["weight"], strict=True):
+    ends = zip(places, sums["weight"], sums.max(axis=1), strict=True)
+    for place, weight, end in ends:
         axes.annotate(
             pct(weight),
-            (weight, place),
+            (end, place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
@@ -155,8 +159,8 @@ def sectors_figure(weights: pd.DataFrame, cap: float, title: str = "Sectors") ->
     names_axis(axes, list(sums.index))
     axes.set_xlim(0, max(cap * 1.12, float(sums.max().max()) * 1.15))
     pct_axis(axes.xaxis)
-    before = "; a stroke marks the weight before" if "held" in sums else ""
-    axes.set_title(f"{title}: the cap is {pct(cap, 0)}{before}")
+    before = ", stroke: before" if "held" in sums else ""
+    axes.set_title(f"{title}, cap {pct(cap, 0)}{before}")
     return figure
 
 
@@ -174,7 +178,7 @@ def trades_figure(target: pd.DataFrame, n: int = 20) -> Chart:
     figure = canvas(bar_height(len(rows)))
     axes = figure.subplots()
     axes.hlines(rows.index, rows["held"], rows["weight"], color=colours, linewidth=2, alpha=0.5)
-    axes.scatter(rows["held"], rows.index, s=16, facecolor="white", edgecolor=colours, zorder=3)
+    axes.scatter(rows["held"], rows.index, s=18, color="white", ec=colours, lw=1, zorder=3)
     axes.scatter(rows["weight"], rows.index, s=20, color=colours, zorder=3)
     names_axis(axes, list(rows["symbol"]))
     axes.set_xlim(left=min(-0.0005, -0.01 * axes.get_xlim()[1]))
@@ -220,9 +224,9 @@ def limits_figure(limits: pd.DataFrame) -> Chart:
     axes.barh(rows.index, np.ones(len(rows)), height=0.62, color=FAINT, alpha=0.6)
     axes.barh(rows.index, used, height=0.62, color=colours)
     for place, row in rows.iterrows():
-        least = "at least " if row["rule"] in FLOORS else "of "
+        least = ", at least " if row["rule"] in FLOORS else " of "
         axes.annotate(
-            f"{rule_value(row['rule'], row['value'])} {least}"
+            f"{rule_value(row['rule'], row['value'])}{least}"
             f"{rule_value(row['rule'], row['limit'])}",
             (1.02, place),
             xycoords=("axes fraction", "data"),
@@ -241,9 +245,9 @@ def limits_figure(limits: pd.DataFrame) -> Chart:
 
 
 @chart
-def brake_figure(state: pd.DataFrame, settings: RiskSettings) -> Chart:
+def brake_figure(state: pd.DataFrame, settings: RiskSettings, width: float = WIDTH) -> Chart:
     """The exposure budget as a function of drawdown, and where the book stands today."""
-    figure = canvas(1.7)
+    figure = canvas(2.0, width)
     axes = figure.subplots()
     halt, end = risk.halt_level(settings), 1.2 * settings.drawdown_hard
     corners = [0.0, settings.drawdown_soft, halt]
@@ -251,23 +255,22 @@ def brake_figure(state: pd.DataFrame, settings: RiskSettings) -> Chart:
     axes.plot([*corners, halt, end], [*budgets, 0.0, 0.0], color=SOFT)
     axes.axvspan(halt, end, color=FAINT, alpha=0.5, linewidth=0)
     axes.annotate("halt", (halt, 0.9), xytext=(4, 0), textcoords="offset points", color=SOFT)
-    axes.set_xlim(0, end)
-    axes.set_ylim(-0.04, 1.08)
+    axes.set(xlim=(0, end), ylim=(-0.04, 1.08))
+    axes.set(xlabel="drawdown of the episode", ylabel="exposure budget")
     pct_axis(axes.xaxis, 0)
     pct_axis(axes.yaxis, 0)
-    axes.set(xlabel="drawdown of the episode", ylabel="exposure budget")
-    if state.empty:
-        axes.set_title("Drawdown brake")
-        return figure
-    today = state.iloc[-1]
+    axes.set_title("Drawdown brake" if state.empty else _stand(axes, state.iloc[-1]))
+    return figure
+
+
+def _stand(axes: Axes, today: pd.Series) -> str:
+    """Mark where the book stands on the brake's curve, and say it."""
     colour = RED if today["halted"] else BLUE
     axes.plot([today["drawdown"]], [today["budget"]], "o", color=colour, ms=7, clip_on=False)
-    said = f"halted for {today['halted_sessions']} sessions" if today["halted"] else "not halted"
-    axes.set_title(
-        f"Drawdown brake: {pct(today['drawdown'])} below the mark, "
-        f"budget {pct(today['budget'], 0)}, {said}"
-    )
-    return figure
+    fall = pct(today["drawdown"])
+    if today["halted"]:
+        return f"Halted, {fall} down"
+    return f"Budget {pct(today['budget'], 0)}, {fall} down"
 
 
 @chart
@@ -283,16 +286,17 @@ def orders_figure(orders: pd.DataFrame, n: int = 30) -> Chart:
     figure = canvas(bar_height(len(rows), 0.16))
     axes = figure.subplots()
     bars = axes.barh(rows.index, flow, height=0.7, color=rows["side"].map(SIDE_COLOUR))
-    sent = ~rows["state"].isin(("deferred", "shadow", "refused", "planned"))
+    sent = ~rows["state"].isin(("deferred", "shadow", "refused"))
     for bar, went in zip(bars, sent, strict=True):
         bar.set_alpha(1.0 if went else 0.35)
     axes.axvline(0, color=INK, linewidth=0.6)
     names_axis(axes, list(rows["symbol"]))
     usd_axis(axes.xaxis)
     sums = orders.groupby("side")["notional"].sum()
-    of = f", {n} of {len(orders)}" if len(orders) > n else f", {len(orders)}"
+    of = f", {n} of {len(orders)}" if len(orders) > n else ""
+    faint = "" if sent.all() else "; faint: not sent"
     axes.set_title(
-        f"{title}{of}: {usd(sums.get('buy', 0.0))} bought, {usd(sums.get('sell', 0.0))} sold"
+        f"{title}{of}: buys {usd(sums.get('buy', 0.0))}, sells {usd(sums.get('sell', 0.0))}{faint}"
     )
     return figure
 

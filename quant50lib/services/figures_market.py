@@ -217,7 +217,14 @@ def distribution_figure(features: pd.DataFrame) -> Chart:
     for row, name in enumerate(wide.columns):
         values = scaled[name].dropna()
         axes.plot(
-            values, np.full(len(values), row), "|", color=BLUE, alpha=0.3, markersize=8, mew=0.7
+            values,
+            np.full(len(values), row),
+            "|",
+            color=BLUE,
+            alpha=0.3,
+            markersize=8,
+            mew=0.7,
+            rasterized=True,
         )
         low, high = wide[name].quantile([0.05, 0.95])
         axes.annotate(

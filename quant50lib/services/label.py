@@ -61,6 +61,8 @@ def to_table(excess: pd.DataFrame, horizon: int, run_date: pd.Timestamp) -> pd.D
     known = pd.Series(known_at(excess.index, horizon), index=excess.index)
     known = known[known <= run_date]
     long = excess.loc[known.index].rename_axis(index="session", columns="symbol").stack().dropna()
+    if long.empty:
+        return Label.empty()
     rows = long.rename("excess_return").reset_index().astype({"symbol": "str"})
     rows["session"] = rows["session"].astype("datetime64[us]")
     rows["known_at"] = rows["session"].map(known).astype("datetime64[us]")

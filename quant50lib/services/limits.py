@@ -143,14 +143,14 @@ def to_limits(
 ) -> pd.DataFrame:
     """The `contracts.Limit` frame of a standing."""
     rules = list(values)
-    found = {b.rule: b for b in breaches(values, limits)}
+    left = [headroom(rule, values[rule], limit_of(rule, limits)) for rule in rules]
     rows = {
         "session": pd.Series(session, index=range(len(rules)), dtype="datetime64[us]"),
         "rule": pd.Series(rules, dtype="str"),
         "value": [float(values[r]) for r in rules],
         "limit": [limit_of(r, limits) for r in rules],
-        "headroom": [headroom(r, values[r], limit_of(r, limits)) for r in rules],
-        "breached": [r in found for r in rules],
+        "headroom": left,
+        "breached": [room < -TOLERANCE for room in left],
         "price_bps": [float(prices_bps.get(r, math.nan)) for r in rules],
         "detail": pd.Series([details.get(r, "") for r in rules], dtype="str"),
     }

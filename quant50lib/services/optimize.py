@@ -114,13 +114,14 @@ def target_weights(
     symbols = expected_return.index.intersection(risk.symbols).sort_values()
     _check(expected_return[symbols], error, held, sectors, symbols.union(book.index), budget)
 
+    covariance = _covariance(risk.only(symbols))
     exits = _exits(book, forced, symbols)
     left = _unsold(book[exits == "no forecast"], limits)
     day = Day(
         symbols=symbols,
         expected_return=expected_return[symbols].to_numpy(dtype=float),
         error=error.reindex(symbols).to_numpy(dtype=float),
-        covariance=risk.only(symbols).matrix().to_numpy(),
+        covariance=covariance,
         held=book[exits == ""].reindex(symbols, fill_value=0.0).to_numpy(dtype=float),
         upper=_ceilings(symbols, book[exits == ""], tradable, forced, limits),
         horizon=horizon,
@@ -208,6 +209,22 @@ def _check(
     without = needed.difference(sectors.dropna().index)
     if len(without):
         raise OptimizationError(f"no sector for {', '.join(without[:8])}: complete the universe")
+
+
+def _covariance(risk: Risk) -> np.ndarray:
+    """The dense covariance, positive definite, or the reason why it is not."""
+    covariance = risk.matrix().to_numpy()
+    if not np.isfinite(covariance).all():
+        raise OptimizationError("the covariance holds values that are not numbers")
+    try:
+        np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError as error:
+        still = risk.symbols[np.diag(covariance) <= 0]
+        raise OptimizationError(
+            "the covariance is not positive definite"
+            + "".join(f"; no variance: {s}" for s in still)
+        ) from error
+    return covariance
 
 
 def _exits(book: pd.Series, forced: Mapping[str, float] | pd.Series, known: pd.Index) -> pd.Series:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import cvxpy as cp
@@ -82,6 +82,11 @@ class Slack:
     turnover: float = 0.0
     max_weight: np.ndarray | float = 0.0  # (n,)
     sector: np.ndarray | float = 0.0  # (m,)
+
+    @property
+    def given(self) -> bool:
+        """Whether any rule is widened."""
+        return any(np.any(getattr(self, f.name)) for f in fields(self))
 
     def only(self, at: np.ndarray) -> Slack:
         """The slack for some of the symbols."""

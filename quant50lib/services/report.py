@@ -20,7 +20,7 @@ all         use_style()                             beside(*parts, widths=()) ·
 05 optimize weights_figure(Target)                  sectors_figure(Target, cap)
             trades_figure(Target, n=20)             risk_figure(Target, n=20)
             limits_figure(Limit)                    limits_table(Limit, sectors=None)
-            brake_figure(RiskState, settings.risk)  events_table(RiskEvent)
+            brake_figure(RiskState, settings.risk, width)  events_table(RiskEvent)
 06 execute  orders_figure(Order, n=30)              orders_table(Order, limit=25)
             order_states_table(Order)               cash_figure(cash, Order)
 07 report   document_title(title, run_date, simulated) -> str

@@ -193,8 +193,8 @@ def books(equity: pd.DataFrame) -> Html:
             "Our ledger": usd(last["equity"], 2),
             "The broker": usd(last["broker_equity"], 2),
             "Difference": usd(apart, 2, sign=True),
-            "Dividends due since inception, not paid on paper": usd(last["dividends"], 2),
-            "Economic equity (ledger and dividends)": usd(last["equity"] + last["dividends"], 2),
+            "Dividends due, not paid on paper": usd(last["dividends"], 2),
+            "Ledger and dividends due": usd(last["equity"] + last["dividends"], 2),
         }
     )
 
@@ -259,7 +259,8 @@ def _with_error(card: Mapping[str, Any], name: str, digits: int, sign: bool = Fa
 
 def _interval(card: Mapping[str, Any], name: str) -> str:
     value, low, high = _measured(card, (name, f"{name}_low", f"{name}_high"))
-    return f"{num(value, 2, True)}  [{num(low, 2, True)}, {num(high, 2, True)}]"
+    bounds = f"  [{num(low, 2, True)}, {num(high, 2, True)}]" if pd.notna(low) else ""
+    return f"{num(value, 2, True)}{bounds}"
 
 
 def _measured(card: Mapping[str, Any], names: Sequence[str]) -> list[float]:

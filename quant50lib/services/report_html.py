@@ -34,7 +34,8 @@ class Html:
 
 def note(text: str) -> Html:
     """A quiet sentence where a table would be empty."""
-    return Html(f'<p style="color:{SOFT};font-style:italic">{html.escape(text)}</p>')
+    style = f"color:{SOFT};font-style:italic;font-size:8pt;margin:2pt 0 6pt"
+    return Html(f'<p style="{style}">{html.escape(text)}</p>')
 
 
 def stack(*parts: Html | Chart) -> Html:
@@ -48,14 +49,16 @@ def beside(*parts: Html | Chart, widths: Sequence[float] = ()) -> Html:
     cells = "".join(f"<div>{part.markup}</div>" for part in parts)
     return Html(
         f'<div class="q50-keep" style="display:grid;grid-template-columns:{columns};'
-        f'column-gap:18pt;align-items:start">{cells}</div>'
+        f'column-gap:18pt;align-items:start;margin-bottom:6pt">{cells}</div>'
     )
 
 
 def titled(title: str, part: Html | Chart) -> Html:
-    """A part under a small heading, kept together."""
-    head = f'<h3 style="margin:8pt 0 2pt;font-size:9.5pt">{html.escape(title)}</h3>'
-    return Html(f'<div class="q50-keep">{head}{part.markup}</div>')
+    """A part under a small heading, which stays on the page where the part begins."""
+    head = (
+        f'<h3 style="margin:8pt 0 2pt;font-size:9.5pt;break-after:avoid">{html.escape(title)}</h3>'
+    )
+    return Html(f"<div>{head}{part.markup}</div>")
 
 
 # ── one builder for all tables ───────────────────────────────────────────────────────────────────
@@ -155,12 +158,14 @@ def _rest(left_out: int) -> str:
     return f'<p style="color:{SOFT};font-size:8pt;margin:2pt 0 6pt">{more}</p>' if left_out else ""
 
 
-def facts_table(facts: dict[str, str]) -> Html:
-    """Names and texts in two columns without a heading."""
+def facts_table(facts: dict[str, str], right: bool = False) -> Html:
+    """Names and texts in two columns without a heading; `right` sets figures to the right."""
+    name_css = f"{_CELL} color:{SOFT};" + ("" if right else "width:46%")
+    text_css = f"{_CELL} font-variant-numeric:tabular-nums;" + "text-align:right" * right
     lines = "".join(
-        f'<tr><td style="{_CELL} color:{SOFT};width:46%">{html.escape(name)}</td>'
-        f'<td style="{_CELL}">{html.escape(value)}</td></tr>'
-        for name, value in facts.items()
+        f'<tr><td style="{name_css}">{html.escape(name)}</td>'
+        f'<td style="{text_css}">{html.escape(said)}</td></tr>'
+        for name, said in facts.items()
     )
     return Html(
         f'<table style="border-collapse:collapse;width:100%;font-size:8pt;color:{INK}">'

@@ -19,7 +19,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, FuncFormatter
 
 # Okabe and Ito's colours, muted; no meaning rests on red against green
 INK, SOFT, FAINT, PAPER = "#22303c", "#66737f", "#d8dee4", "#f4f6f8"
@@ -29,12 +29,15 @@ DIVERGING = mpl.colors.LinearSegmentedColormap.from_list("q50", [ORANGE, "#fbfbf
 
 WIDTH = 7.3  # inches: the text width of an A4 page with our margins
 MISSING = "–"
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 8.0,
+    "axes.facecolor": "white",
     "axes.titlesize": 9.0,
+    "axes.titlecolor": "auto",
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 7.0,
@@ -45,14 +48,17 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
+    "axes.spines.bottom": True,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=CYCLE),
     "axes.unicode_minus": True,
     "grid.color": FAINT,
+    "grid.linestyle": "-",
     "grid.linewidth": 0.6,
     "text.color": INK,
+    "text.usetex": False,
     "text.parse_math": False,  # two dollar signs are money, not a formula
     "xtick.color": SOFT,
     "ytick.color": SOFT,
@@ -68,6 +74,8 @@ STYLE: Any = {
     "patch.linewidth": 0.0,
     "figure.facecolor": "white",
     "figure.dpi": 100,
+    "savefig.facecolor": "white",
+    "savefig.bbox": "standard",
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.05,
     "figure.constrained_layout.w_pad": 0.05,
@@ -87,7 +95,7 @@ class Chart(Figure):
     def _repr_svg_(self) -> str:
         buffer = io.StringIO()
         with mpl.rc_context(STYLE):
-            self.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+            self.savefig(buffer, format="svg", dpi=200, metadata=NO_METADATA)
         picture = buffer.getvalue()
         label = html.escape(self.description, quote=True)
         return picture[picture.index("<svg") :].replace(
@@ -127,7 +135,7 @@ def canvas(height: float, width: float = WIDTH) -> Chart:
 
 def placeholder(text: str, title: str = "", width: float = WIDTH) -> Chart:
     """A line of text where a figure would have nothing to show."""
-    figure = canvas(0.75 if title else 0.5, width)
+    figure = canvas(0.55 if title else 0.35, width)
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_title(title)
@@ -183,15 +191,28 @@ def day(session: pd.Timestamp) -> str:
 # ── axes ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+class PercentTicks(Formatter):
+    """Fractions as percent, with as many digits as it takes to tell the ticks exactly."""
+
+    def __init__(self, digits: int | None = None) -> None:
+        self.digits = digits
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return pct(value, 1 if self.digits is None else self.digits)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        digits = self._needed(values) if self.digits is None else self.digits
+        return [pct(value, digits) for value in values]
+
+    def _needed(self, values: Sequence[float]) -> int:
+        ticks = 100 * np.asarray(values, dtype=float)
+        exact = (d for d in range(3) if np.allclose(ticks, ticks.round(d), rtol=0, atol=1e-7))
+        return next(exact, 3)
+
+
 def pct_axis(axis: Any, digits: int | None = None) -> None:
-    """Ticks of a fraction as percent, with as many digits as their distance needs."""
-
-    def label(value: float, _: int | None = None) -> str:
-        low, high = sorted(axis.get_view_interval())
-        fine = 0 if high - low > 0.035 else 1 if high - low > 0.0035 else 2
-        return pct(value, fine if digits is None else digits)
-
-    axis.set_major_formatter(FuncFormatter(label))
+    """Ticks of a fraction as percent."""
+    axis.set_major_formatter(PercentTicks(digits))
 
 
 def usd_axis(axis: Any) -> None:
@@ -205,11 +226,6 @@ def date_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=True))
     axes.margins(x=0.01)
-
-
-def whole(axis: Any) -> None:
-    """Whole numbers only."""
-    axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
 
 
 def names_axis(axes: Axes, names: Sequence[str]) -> None:

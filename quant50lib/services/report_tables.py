@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 
 from quant50lib.services.figures_book import NO_ORDERS, ordered, rule_name, rule_value
-from quant50lib.services.report_html import Column, Format, Html, bar, beside, note, table, text
+from quant50lib.services.report_html import (
+    Column,
+    Format,
+    Html,
+    bar,
+    beside,
+    facts_table,
+    note,
+    stack,
+    table,
+    text,
+)
 from quant50lib.services.report_style import BLUE, RED, SKY, bps, day, num, pct, shares, usd
 
 NO_FILLS = "no fills yet: the first orders fill at the next open"
@@ -247,7 +258,7 @@ KPI_NAMES = {
     "best_day": "Best session",
     "worst_day": "Worst session",
     "turnover_day": "Turnover of the day",
-    "turnover_mean": "Turnover, mean a session",
+    "turnover_mean": "Turnover, daily mean",
     "turnover_annual": "Turnover, annual",
     "invested": "Invested, of equity",
     "cash": "Cash",
@@ -256,19 +267,19 @@ KPI_NAMES = {
 
 
 def kpis_table(kpis: pd.DataFrame) -> Html:
-    """All key figures in two columns, in the order of a reader's questions."""
+    """All key figures in three columns, in the order of a reader's questions."""
     withheld = kpis["value"].isna() & kpis["detail"].str.startswith("withheld")
     named = kpis[~withheld].set_index("name")
     names = [name for name in KPI_NAMES if name in named.index]
     names += [name for name in named.index if name not in KPI_NAMES and name != "equity"]
-    rows = pd.DataFrame(
-        {
-            "words": [KPI_NAMES.get(name, name.replace("_", " ").capitalize()) for name in names],
-            "value": [kpi_text(named.loc[name], name in SIGNED) for name in names],
-        }
-    )
-    if withheld.any():
-        rows.loc[len(rows)] = ["Annual figures", kpis.loc[withheld, "detail"].iloc[0]]
-    columns = {"words": text("Figure"), "value": Column("Value")}
-    half = (len(rows) + 1) // 2
-    return beside(table(rows[:half], columns), table(rows[half:], columns))
+    shown = {
+        KPI_NAMES.get(name, name.replace("_", " ").capitalize()): kpi_text(
+            named.loc[name], name in SIGNED
+        )
+        for name in names
+    }
+    parts = np.array_split(list(shown), 3)
+    page = beside(*(facts_table({key: shown[key] for key in part}, right=True) for part in parts))
+    if not withheld.any():
+        return page
+    return stack(page, note(f"Annual figures: {kpis.loc[withheld, 'detail'].iloc[0]}."))

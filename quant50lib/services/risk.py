@@ -27,7 +27,7 @@ FEEDBACK_BOUNDS = (0.7, 2.0)
 #: decimals to which drawdowns are compared with limits: 1 - 91/100 is at the limit of 9 %
 DECIMALS = 12
 #: a jump of printed against adjusted shares above this is a split
-SPLIT_MIN = 0.1
+SPLIT_MIN = 0.01
 #: sessions of the longer reading of the stop's volatility
 MONTH, WEEK = 21, 5
 

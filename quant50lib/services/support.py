@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cvxpy as cp
 import numpy as np
 
 from quant50lib.errors import OptimizationError
@@ -141,7 +142,7 @@ def _first_fit(
     for _ in range(ROUNDS):
         answer = _fit(day, chosen, limits, settings, slack)
         # widened limits are tight: no other choice of names would keep them
-        following = _one_remainder(chosen, day, liked, places) if slack == Slack() else None
+        following = _one_remainder(chosen, day, liked, places) if not slack.given else None
         if answer is not None or following is None:
             break
         chosen = following
@@ -171,7 +172,7 @@ def _fit(
     """The best weights of the names chosen, (n,) with zeros elsewhere; None if there are none."""
     at = chosen.at
     if not len(at):
-        return None
+        return _nothing(day, limits, settings, slack)
     lower, upper = chosen.bounds(day, limits.min_weight)
     answer = solve(day.only(at), limits, settings, lower, upper, slack.only(at))
     if answer is None:
@@ -180,6 +181,14 @@ def _fit(
     weights[at] = _tidy(answer.weights, day.held[at], lower, upper)
     floor_price[at] = answer.floor_price
     return replace(answer, weights=weights, floor_price=floor_price)
+
+
+def _nothing(day: Day, limits: Limits, settings: OptimizeSettings, slack: Slack) -> Answer | None:
+    """The empty book, if all can be sold."""
+    if day.sold + day.held.sum() > limits.turnover + slack.turnover:
+        return None
+    empty = np.zeros(len(day.symbols))
+    return Answer(empty, value_bps(day, empty, settings), {}, empty, cp.OPTIMAL, 0.0)
 
 
 def _tidy(
@@ -237,9 +246,7 @@ def choose(day: Day, liked: np.ndarray, limits: Limits, places: int) -> Support:
     return _drop_unaffordable(support, day, liked, limits)
 
 
-def _one_remainder(
-    support: Support, day: Day, liked: np.ndarray, places: int
-) -> Support | None:
+def _one_remainder(support: Support, day: Day, liked: np.ndarray, places: int) -> Support | None:
     """Keep what can be kept of the largest name to be sold, in place of the least liked buy.
 
     With no buy to give up, the smallest holding goes in its place, if that is smaller. None where
@@ -272,16 +279,22 @@ def _keep_unsellable(
 
 
 def _drop_unaffordable(support: Support, day: Day, liked: np.ndarray, limits: Limits) -> Support:
-    """Names go while all at their minimum would already need more turnover or exposure."""
-    while (fresh := _fresh(support, day)).size:
-        smallest = np.where(support.keep, np.minimum(limits.min_weight, day.upper), 0.0)
-        sold = _sold(support, day).sum()
-        bought = np.maximum(smallest - day.held, 0.0)[support.keep].sum()
-        affordable = day.sold + sold + bought <= limits.turnover
-        if affordable and smallest.sum() + day.idle <= limits.gross:
-            break
-        support = support.without(_least_liked(fresh, liked))
+    """While all at their minimum would need more turnover or exposure than there is, the least
+    liked buy goes, and after the last of them the least liked holding loses its minimum."""
+    while support.keep.any() and not _affordable(support, day, limits):
+        fresh = _fresh(support, day)
+        if len(fresh):
+            support = support.without(_least_liked(fresh, liked))
+        else:
+            support = support.remaining(_least_liked(np.flatnonzero(support.keep), liked))
     return support
+
+
+def _affordable(support: Support, day: Day, limits: Limits) -> bool:
+    smallest = np.where(support.keep, np.minimum(limits.min_weight, day.upper), 0.0)
+    bought = np.maximum(smallest - day.held, 0.0).sum()
+    turnover = day.sold + float(_sold(support, day).sum() + bought)
+    return turnover <= limits.turnover and smallest.sum() + day.idle <= limits.gross
 
 
 def _sold(support: Support, day: Day) -> np.ndarray:

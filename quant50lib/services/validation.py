@@ -166,20 +166,26 @@ def auc(
 
     Scores of different folds come from different models and are not compared: that would punish a
     model for its training share of positives. Folds count by their pairs. The error sums the shares
-    of `auc_parts` by session (Obuchowski 1997) and applies Newey-West to these sums.
+    of `auc_parts` by session (Obuchowski 1997) and applies Newey-West to these sums; before, each
+    fold's shares are raised to sum to its distance from the whole, half by either class, so that
+    the spread between folds is not lost.
     """
     positive = np.asarray(positive, dtype=bool)
-    areas, pairs, shares = [], [], np.zeros(len(score))
+    parts = []
     for k in np.unique(fold):
-        rows = fold == k
-        area, shares[rows] = auc_parts(score[rows], positive[rows])
-        areas.append(area)
-        pairs.append(float(positive[rows].sum()) * float((~positive[rows]).sum()))
-        shares[rows] *= pairs[-1]
-    if not sum(pairs):
+        rows = np.flatnonzero(fold == k)
+        own = np.where(positive[rows], positive[rows].sum(), (~positive[rows]).sum())
+        pairs = float(positive[rows].sum()) * float((~positive[rows]).sum())
+        parts.append((rows, own, pairs, *auc_parts(score[rows], positive[rows])))
+    total = sum(pairs for _, _, pairs, _, _ in parts)
+    if not total:
         return Estimate(float("nan"), float("nan"))
-    by_session = pd.Series(shares / sum(pairs)).groupby(np.asarray(session)).sum()
-    value = float(np.nansum(np.multiply(areas, pairs)) / sum(pairs))
+    value = sum(pairs * area for _, _, pairs, area, _ in parts if pairs) / total
+    shares = np.zeros(len(score))
+    for rows, own, pairs, area, share in parts:
+        if pairs:
+            shares[rows] = (share + (area - value) / 2 / own) * pairs / total
+    by_session = pd.Series(shares).groupby(np.asarray(session)).sum()
     return Estimate(value, hac_mean(by_session, lags).error * len(by_session))
 
 

@@ -151,7 +151,7 @@ class Bars:
         times = self._prices.times
         a, b = np.searchsorted(series.day, times.days[[first, last]])
         if after and symbol == after[0]:
-            session = np.searchsorted(times.midnights, after[1])
+            session = min(int(np.searchsorted(times.midnights, after[1])), len(times.days) - 1)
             at = int(np.searchsorted(series.day, times.days[session]))
             a, b = (a, min(b, at)) if query.descending else (max(a, at + 1), b)
         rows = range(int(a), max(int(a), int(b)))

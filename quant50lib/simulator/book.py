@@ -125,7 +125,7 @@ class Book:
     def reset(self, rules: Rules, now: int) -> None:
         """An empty account on the same market."""
         self.rules, self._dirty = rules, {}
-        self.account = Account(now=now, created_at=now, cash=ZERO, stamp=now)
+        self.account = Account(now=now, created_at=now, cash=ZERO, stamp=now - 1)
         self.account.configuration |= {
             "max_margin_multiplier": rules.multiplier,
             "no_shorting": rules.no_shorting,

@@ -24,6 +24,7 @@ from functools import partial
 
 import numpy as np
 
+from quant50lib.errors import SettingsError
 from quant50lib.simulator import funds
 from quant50lib.simulator.demo_year import (
     EDGE_WINDOW,
@@ -63,7 +64,13 @@ GIANTS = {"AAPL", "MSFT", "GOOGL", "GOOG", "AMZN", "NVDA", "META", "BRK.B", "XOM
 
 
 class DemoMarket:
-    """Simulated daily bars for every listing, without end, from `first_session` on."""
+    """Simulated daily bars for every listing, without end, from `first_session` on.
+
+    Raises
+    ------
+    SettingsError
+        There is no stock among the listings.
+    """
 
     name = "demo"
     simulated = True
@@ -72,6 +79,8 @@ class DemoMarket:
     def __init__(
         self, seed: int, first_session: str, listings: list[Listing], planted_ic: float = 0.03
     ) -> None:
+        if not any(listing.kind == "stock" for listing in listings):
+            raise SettingsError("the demo market needs at least one stock in its universe")
         self._times = timetable()
         self._first = self._times.index_of(dt.date.fromisoformat(first_session))
         self._seed, self._planted_ic = seed, planted_ic

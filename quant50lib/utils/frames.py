@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,11 @@ from quant50lib.contracts import Table
 
 def typed(table: type[Table], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows as a frame with the table's columns and dtypes; right also where there is no row."""
-    frame = pd.DataFrame(list(rows), columns=table.columns())
-    dtypes = {name: str(dtype) for name, dtype in table.empty().dtypes.items()}
-    return frame.astype({name: "str" if d == "string" else d for name, d in dtypes.items()})
+    dtypes = _dtypes(table)
+    return pd.DataFrame(list(rows), columns=list(dtypes)).astype(dtypes)
+
+
+@lru_cache(maxsize=None)
+def _dtypes(table: type[Table]) -> dict[str, str]:
+    found = {name: str(dtype) for name, dtype in table.empty().dtypes.items()}
+    return {str(name): "str" if dtype == "string" else dtype for name, dtype in found.items()}

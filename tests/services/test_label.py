@@ -36,12 +36,10 @@ def test_a_label_is_the_trade_from_open_to_open_over_the_benchmark(horizon):
 def test_no_label_is_known_before_the_open_it_ends_with(horizon, cut):
     """Prices after the run's date, even its own close, change no row of the table."""
     run_date = PANEL.sessions[cut]
-    after = (PANEL.sessions > run_date)[:, None]
-    wild = replace(
-        PANEL,
-        open=PANEL.open.mask(after, 1e6),
-        close=PANEL.close.mask((PANEL.sessions >= run_date)[:, None], 1e6),
-    )
+    opening, close = PANEL.open.copy(), PANEL.close.copy()
+    opening.loc[opening.index > run_date] = 1e6
+    close.loc[close.index >= run_date] = 1e6
+    wild = replace(PANEL, open=opening, close=close)
     tables = [
         label.to_table(label.excess_return(p, "SPY", horizon), horizon, run_date)
         for p in (PANEL, wild, PANEL.until(run_date))

@@ -1,0 +1,614 @@
+"""The programme against a second optimiser, closed forms, enumeration, and its own promises."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from quant50lib import contracts
+from quant50lib.errors import OptimizationError
+from quant50lib.services import limits as rules
+from quant50lib.services import optimize
+from quant50lib.services.covariance import Risk
+from quant50lib.services.optimize import Solution
+from quant50lib.settings import OptimizeSettings
+
+SESSION = pd.Timestamp("2024-06-28").as_unit("us")
+HORIZON = 5
+#: the caps out of the way, for tests of one rule at a time
+LOOSE: dict[str, Any] = {
+    "max_turnover": 1.0,
+    "max_volatility_annual": 10.0,
+    "max_sector": 1.0,
+    "max_weight": 1.0,
+    "min_weight": 0.0,
+    "cash_buffer": 0.0,
+}
+
+
+def names(n: int) -> pd.Index:
+    return pd.Index([f"{chr(65 + i // 26)}{chr(65 + i % 26)}" for i in range(n)], dtype="str")
+
+
+@dataclass
+class Case:
+    """Everything that `target_weights` takes; plain defaults."""
+
+    expected_return: pd.Series
+    risk: Risk
+    error: pd.Series = None  # type: ignore[assignment]
+    held: dict[str, float] = field(default_factory=dict)
+    sectors: dict[str, str] = field(default_factory=dict)
+    untradable: tuple[str, ...] = ()
+    forced: dict[str, float] = field(default_factory=dict)
+    budget: float = 1.0
+    settings: OptimizeSettings = field(default_factory=OptimizeSettings)
+
+    def solve(self) -> Solution:
+        known = self.expected_return.index
+        held = pd.Series(self.held, dtype=float)
+        held.index = held.index.astype("str")
+        sectors = pd.Series("One", index=known.union(held.index), dtype="str")
+        sectors.update(pd.Series(self.sectors, dtype="str"))
+        return optimize.target_weights(
+            self.expected_return,
+            0 * self.expected_return if self.error is None else self.error,
+            self.risk,
+            held,
+            sectors,
+            pd.Series(~known.isin(self.untradable), index=known),
+            self.forced,
+            self.budget,
+            self.settings,
+            HORIZON,
+        )
+
+
+def diagonal(expected: list[float], volatility: list[float] | float, **more: Any) -> Case:
+    """Independent names; `volatility` annual, expected returns over the horizon."""
+    index = names(len(expected))
+    variance = np.broadcast_to(np.square(volatility), len(expected)) * HORIZON / 252
+    risk = Risk(index, np.zeros((1, len(index))), np.array(variance, dtype=float), HORIZON)
+    return Case(pd.Series(expected, index=index, dtype=float), risk, **more)
+
+
+def market(n: int, seed: int, **more: Any) -> Case:
+    """A factor and noise; a drifted book is up to the caller."""
+    rng = np.random.default_rng(seed)
+    index = names(n)
+    factors = 0.02 * rng.uniform(0.4, 1.6, (1, n))
+    risk = Risk(index, factors, np.square(rng.uniform(0.01, 0.05, n)), HORIZON)
+    expected = pd.Series(0.001 + 0.002 * rng.normal(size=n), index=index)
+    error = pd.Series(rng.uniform(0, 0.002, n), index=index)
+    sectors = dict(zip(index, rng.choice(list("VWXYZ"), n), strict=True))
+    return Case(expected, risk, error, sectors=sectors, **more)
+
+
+def settings_of(**changes: Any) -> OptimizeSettings:
+    return OptimizeSettings(**changes)
+
+
+def by_slsqp(case: Case, support: np.ndarray | None = None, starts: int = 3) -> float:
+    """The best objective in bps by another method: buys and sells as variables, SLSQP.
+
+    With a support, its names are at least `min_weight` and all others zero.
+    """
+    s, n = case.settings, len(case.expected_return)
+    mu, error = case.expected_return.to_numpy(), case.error.to_numpy()
+    sigma = case.risk.matrix().to_numpy()
+    w0 = pd.Series(case.held, dtype=float).reindex(case.expected_return.index).fillna(0).to_numpy()
+    groups = pd.Series(case.sectors)[case.expected_return.index].to_numpy()
+    limit = case.budget * s.max_volatility_annual
+
+    def weights(x: np.ndarray) -> np.ndarray:
+        return w0 + x[:n] - x[n:]
+
+    def loss(x: np.ndarray) -> float:
+        w = weights(x)
+        doubt = s.uncertainty_aversion * np.sqrt(np.sum((error * w) ** 2) + 1e-18)
+        return -1e4 * (mu @ w - doubt - s.risk_aversion * w @ sigma @ w) + s.cost_bps * x.sum()
+
+    def inside(x: np.ndarray) -> np.ndarray:
+        w = weights(x)
+        caps = [s.max_sector - w[groups == g].sum() for g in np.unique(groups)]
+        variance = limit**2 * HORIZON / 252 - w @ sigma @ w
+        gross = case.budget * (1 - s.cash_buffer) - w.sum()
+        least = np.zeros(n) if support is None else np.where(support, s.min_weight, 0.0)
+        most = np.full(n, s.max_weight) if support is None else np.where(support, s.max_weight, 0)
+        return np.array(
+            [gross, 1e2 * variance, s.max_turnover - x.sum(), *caps, *(w - least), *(most - w)]
+        )
+
+    found = [-np.inf]
+    for start in (1e-3, 1e-4, 5e-3)[:starts]:
+        best = minimize(
+            loss,
+            np.full(2 * n, start),
+            bounds=[(0, 1)] * (2 * n),
+            constraints={"type": "ineq", "fun": inside},
+            options={"ftol": 1e-12, "maxiter": 500},
+        )
+        if inside(best.x).min() > -1e-6:
+            found.append(-best.fun)
+    return max(found)
+
+
+# ---- the best weights ------------------------------------------------------------------------
+
+
+def test_one_name_is_held_until_its_variance_costs_its_return() -> None:
+    """mu = 2 lambda sigma^2 w + cost, in closed form."""
+    case = diagonal([0.004], 0.5, settings=settings_of(**LOOSE, risk_aversion=4.0, cost_bps=2.0))
+    variance = 0.25 * 5 / 252
+    expected = (0.004 - 0.0002) / (2 * 4 * variance)
+    assert case.solve().weights["AA"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_doubt_is_an_ellipsoid_around_the_forecast() -> None:
+    """Equal names, only doubt: kappa ||error w|| is least when spread in proportion 1/error^2."""
+    case = diagonal(
+        [0.003, 0.003],
+        1e-3,
+        settings=settings_of(**LOOSE, risk_aversion=0.0, cost_bps=0.0, uncertainty_aversion=1.0),
+    )
+    case.error = pd.Series([0.001, 0.002], index=names(2))
+    w = case.solve().weights
+    assert w.sum() == pytest.approx(1, abs=1e-5)
+    assert w["AA"] / w["AB"] == pytest.approx(4, rel=1e-3)
+
+
+def test_nothing_is_traded_for_less_than_it_costs() -> None:
+    """Inside the band of costs the book stays as it is, to the last digit."""
+    held = {"AA": 0.04, "AB": 0.03}
+    case = diagonal([0.0001, -0.0001], 0.01, held=held, settings=settings_of(cost_bps=5.0))
+    assert case.solve().weights.to_dict() == held
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_relaxation_is_that_of_another_optimiser(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    case = market(7, seed, settings=settings_of(min_weight=0.0, max_weight=0.2, max_sector=0.4))
+    case.held = dict(zip(names(7)[:4], rng.uniform(0.01, 0.15, 4), strict=True))
+    solution = case.solve()
+    assert solution.objective == pytest.approx(by_slsqp(case), abs=2e-4)
+    assert solution.upper_bound == pytest.approx(solution.objective, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_names_chosen_are_near_the_best_of_all_choices(seed: int) -> None:
+    """Every support of at most 3 of 6 names, each solved by another optimiser."""
+    case = market(6, seed, settings=settings_of(max_names=3, max_weight=0.05, min_weight=0.01))
+    solution = case.solve()
+    supports = (
+        np.isin(np.arange(6), chosen)
+        for size in range(4)
+        for chosen in itertools.combinations(range(6), size)
+    )
+    best = max(by_slsqp(case, support, starts=1) for support in supports)
+    assert solution.names <= 3
+    assert solution.objective <= best + 2e-4
+    assert best <= solution.upper_bound + 2e-4  # the certificate
+    assert solution.gap_bps >= -1e-6
+    assert solution.objective >= best - 0.05 * abs(best)
+
+
+def test_objective_is_that_of_the_weights() -> None:
+    case = market(20, 3)
+    solution = case.solve()
+    w = solution.weights.reindex(case.expected_return.index, fill_value=0.0)
+    sigma, s = case.risk.matrix(), case.settings
+    doubt = s.uncertainty_aversion * np.linalg.norm(case.error * w)
+    value = 1e4 * (case.expected_return @ w - doubt - s.risk_aversion * (w @ sigma @ w))
+    assert solution.objective == pytest.approx(value - s.cost_bps * w.sum(), abs=1e-9)
+
+
+def test_order_of_symbols_changes_nothing() -> None:
+    case = market(40, 5, held={"AC": 0.05, "AB": 0.02})
+    solution = case.solve()
+    shuffled = np.random.default_rng(0).permutation(40)
+    case.expected_return = case.expected_return.iloc[shuffled]
+    case.risk = case.risk.only(case.risk.symbols[shuffled[::-1]])
+    case.held = dict(reversed(case.held.items()))
+    again = case.solve()
+    pd.testing.assert_series_equal(again.weights, solution.weights, rtol=0, atol=1e-9)
+    assert again.objective == pytest.approx(solution.objective, abs=1e-9)
+
+
+def test_the_same_twice() -> None:
+    first, second = market(30, 1).solve(), market(30, 1).solve()
+    pd.testing.assert_series_equal(first.weights, second.weights, check_exact=True)
+
+
+# ---- every limit holds, or is named ------------------------------------------------------------
+
+
+def random_case(seed: int) -> Case:
+    """Any state a desk can wake up in: drifted, braked, stopped out, delisted, illiquid."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(6, 45))
+    case = market(n, seed, budget=float(rng.choice([1, 1, 0.9, 0.6, 0.25, 0])))
+    owned = rng.permutation(names(n))[: rng.integers(0, n + 1)]
+    if len(owned):
+        weights = rng.dirichlet(np.full(len(owned), rng.choice([0.5, 5]))) * rng.uniform(0, 1)
+        case.held = dict(zip(owned, weights, strict=True))
+    if rng.random() < 0.3:
+        case.held = {s: 0.9 * w for s, w in case.held.items()} | {"ZZ": 0.05}
+    case.untradable = tuple(names(n)[rng.random(n) < 0.1])
+    case.forced = {s: 0.0 for s in case.held if rng.random() < 0.05}
+    case.settings = settings_of(max_names=int(rng.choice([8, 50])))
+    return case
+
+
+def excess(case: Case, solution: Solution) -> dict[str, float]:
+    """By how much each rule is broken, from weights alone."""
+    w, s = solution.weights, case.settings
+    before = pd.Series(case.held, dtype=float).reindex(w.index).fillna(0.0)
+    free = ~w.index.isin(list(case.forced))
+    sectors = pd.Series(case.sectors).reindex(w.index).fillna("One")
+    small = w[(w > 0) & (w < s.min_weight)]
+    return {
+        "gross": w.sum() - case.budget * (1 - s.cash_buffer),
+        "volatility": case.risk.volatility_annual(w.drop("ZZ", errors="ignore"))
+        - case.budget * s.max_volatility_annual,
+        "turnover": (w - before)[free].abs().sum() - s.max_turnover,
+        "max_weight": w.max() - s.max_weight if len(w) else 0.0,
+        "names": (w > 0).sum() - s.max_names,
+        "min_weight": s.min_weight - small.min() if len(small) else 0.0,
+    } | {f"sector:{g}": v - s.max_sector for g, v in w.groupby(sectors).sum().items()}
+
+
+@given(seed=st.integers(0, 100_000))
+@settings(max_examples=25, deadline=None)
+def test_every_limit_holds_to_1e_8_or_is_named(seed: int) -> None:
+    case = random_case(seed)
+    solution = case.solve()
+    w = solution.weights
+    before = pd.Series(case.held, dtype=float).reindex(w.index).fillna(0.0)
+    broken = {rule for rule, by in excess(case, solution).items() if by > 1e-8}
+    named = {breach.rule for breach in solution.breaches}
+    assert broken <= named
+    assert named - broken <= {"no_forecast"}
+    assert "turnover" not in named  # it never gives way by default
+    assert (w >= 0).all()
+    assert not w.reindex(list(case.forced)).fillna(0).any()
+    bought = w.index[w > before + 1e-9]
+    assert not set(bought) & {*case.untradable, "ZZ"}
+    assert solution.gap_bps > -1e-4
+    frames_keep_their_contracts(case, solution)
+
+
+def frames_keep_their_contracts(case: Case, solution: Solution) -> None:
+    target, limits = optimize.to_target(solution, SESSION), optimize.to_limits(solution, SESSION)
+    contracts.Target.check(target)
+    contracts.Limit.check(limits)
+    assert set(target["symbol"]) >= set(case.held)
+    assert set(limits.loc[limits["breached"], "rule"]) == {
+        rule
+        for breach in solution.breaches
+        for rule in ((breach.rule, "cash") if breach.rule == "gross" else (breach.rule,))
+        if rule != "no_forecast"
+    }
+    assert ((limits["headroom"] < -rules.TOLERANCE) == limits["breached"]).all()
+
+
+# ---- rules, one at a time ----------------------------------------------------------------------
+
+
+def test_from_cash_the_first_day_uses_the_turnover() -> None:
+    solution = market(60, 2).solve()
+    assert solution.turnover == pytest.approx(0.15, abs=1e-5)
+    assert solution.weights.sum() == pytest.approx(0.15, abs=1e-5)
+    assert not solution.breaches
+    assert solution.weights.min() >= 0.0025 - 1e-9
+
+
+def test_drift_above_the_cap_is_cured_first() -> None:
+    case = diagonal([0.01] * 6, 0.05, held={"AA": 0.058, "AB": 0.05})
+    solution = case.solve()
+    assert solution.weights["AA"] == pytest.approx(0.05, abs=1e-5)
+    assert not solution.breaches
+
+
+def test_at_most_so_many_names() -> None:
+    case = market(30, 8, settings=settings_of(max_names=3))
+    assert case.solve().names == 3
+    case.settings = settings_of()
+    assert case.solve().names > 3
+
+
+def test_without_anything_worth_its_cost_the_book_stays_in_cash() -> None:
+    case = diagonal([0.0001, -0.01, 0.0], 0.2, held={"AB": 0.03})
+    solution = case.solve()
+    assert not solution.weights.any()
+    assert solution.turnover == pytest.approx(0.03)
+    assert not solution.breaches
+
+
+def test_names_above_the_limit_are_sold_the_smallest_first_as_far_as_turnover_allows() -> None:
+    """Eight held, five allowed; the cap of 4 % clears the two smallest, and part of a third."""
+    weights = [0.05, 0.045, 0.05, 0.04, 0.045, 0.03, 0.02, 0.015]
+    case = diagonal(
+        [0.002] * 8,
+        0.05,
+        held=dict(zip(names(8), weights, strict=True)),
+        settings=settings_of(max_names=5, max_turnover=0.04, max_sector=1.0),
+    )
+    solution = case.solve()
+    assert solution.names == 6
+    assert solution.weights[["AG", "AH"]].eq(0).all()
+    breach = next(b for b in solution.breaches if b.rule == "names")
+    assert (breach.value, breach.limit) == (6, 5)
+    assert solution.turnover <= 0.04 + 1e-8
+
+
+def test_a_name_below_the_minimum_is_bought_up_or_sold_out() -> None:
+    case = diagonal([0.005, -0.001], 0.05, held={"AA": 0.001, "AB": 0.001})
+    solution = case.solve()
+    assert solution.weights["AA"] == pytest.approx(0.05, abs=1e-5)
+    assert solution.weights["AB"] == 0
+
+
+def test_a_remainder_that_turnover_cannot_clear_is_kept_and_named() -> None:
+    """Two orphans of 0.4 % use up a cap of 0.3 %: what is left of them is below the minimum."""
+    case = diagonal(
+        [0.0],
+        0.05,
+        held={"ZX": 0.004, "ZY": 0.002},
+        settings=settings_of(max_turnover=0.003),
+    )
+    solution = case.solve()
+    assert solution.weights[["ZX", "ZY"]].to_list() == pytest.approx([0.002, 0.001])
+    by_rule = {b.rule: b for b in solution.breaches}
+    assert by_rule["min_weight"].detail == "ZX, ZY"
+    assert by_rule["no_forecast"].value == pytest.approx(0.003)
+    assert by_rule["no_forecast"].sessions_to_cure == 1
+
+
+def test_untradable_names_are_not_bought_but_may_be_sold() -> None:
+    case = diagonal(
+        [0.01, 0.01, -0.01], 0.05, held={"AB": 0.02, "AC": 0.02}, untradable=("AA", "AB", "AC")
+    )
+    w = case.solve().weights
+    assert "AA" not in w.index or w["AA"] == 0
+    assert w["AB"] == pytest.approx(0.02, abs=1e-6)
+    assert w["AC"] == 0
+
+
+def test_a_name_without_forecast_is_sold_within_the_turnover() -> None:
+    case = diagonal([0.01] * 6, 0.05, held={"ZZ": 0.04})
+    solution = case.solve()
+    assert solution.weights["ZZ"] == 0
+    assert solution.turnover == pytest.approx(0.15, abs=1e-5)
+    target = optimize.to_target(solution, SESSION).set_index("symbol")
+    assert target.loc["ZZ", "intent"] == "exit"
+    assert target.loc["ZZ", "expected_return"] == 0
+
+
+def test_forced_exits_lie_outside_the_turnover_cap() -> None:
+    held = {s: 0.05 for s in names(8)}
+    case = diagonal([0.01] * 20, 0.05, held=held, forced={s: 0.0 for s in names(4)})
+    case.settings = settings_of(max_sector=1.0)
+    solution = case.solve()
+    assert solution.weights[names(4)].eq(0).all()
+    assert solution.forced_turnover == pytest.approx(0.2)
+    assert solution.turnover == pytest.approx(0.15, abs=1e-5)
+    intents = optimize.to_target(solution, SESSION).set_index("symbol")["intent"]
+    assert (intents[names(4)] == "stop").all()
+    halted = optimize.to_target(solution, SESSION, forced_intent="halt").set_index("symbol")
+    assert (halted.loc[names(4), "intent"] == "halt").all()
+
+
+def test_a_halt_sells_everything() -> None:
+    held = {s: 0.05 for s in names(18)}
+    case = diagonal([0.01] * 20, 0.05, held=held, forced=held, budget=0.0)
+    solution = case.solve()
+    assert not solution.weights.any()
+    assert solution.forced_turnover == pytest.approx(0.9)
+    assert not solution.breaches
+    assert solution.turnover == 0
+
+
+# ---- when the limits contradict each other -----------------------------------------------------
+
+
+def breach_of(solution: Solution, rule: str) -> rules.Breach:
+    return next(b for b in solution.breaches if b.rule == rule)
+
+
+def test_a_brake_that_turnover_cannot_follow_is_named_with_its_cure() -> None:
+    """90 % held, 39.6 % allowed, 15 % a day: 75 % is left, and three more sessions are needed."""
+    held = {s: 0.05 for s in names(18)}
+    case = diagonal([0.01] * 18, 0.05, held=held, budget=0.4)
+    case.settings = settings_of(max_sector=1.0)
+    solution = case.solve()
+    breach = breach_of(solution, "gross")
+    assert breach.value == pytest.approx(0.75, abs=2e-5)
+    assert breach.limit == pytest.approx(0.396)
+    assert breach.sessions_to_cure == 3
+    assert solution.turnover == pytest.approx(0.15, abs=2e-5)
+    text = optimize.to_limits(solution, SESSION).set_index("rule").loc["gross", "detail"]
+    assert text == "cured in 3 session(s)"
+
+
+def test_a_sector_above_its_cap_is_brought_as_near_as_turnover_allows() -> None:
+    held = {s: 0.05 for s in names(10)}
+    case = diagonal([0.01] * 10, 0.05, held=held, sectors={s: "Energy" for s in names(9)})
+    solution = case.solve()
+    breach = breach_of(solution, "sector:Energy")
+    assert breach.value == pytest.approx(0.30, abs=2e-5)
+    assert breach.sessions_to_cure == 1
+    assert {b.rule for b in solution.breaches} == {"sector:Energy"}
+
+
+def test_volatility_gives_way_before_the_sector() -> None:
+    """Both are out of reach: all turnover goes to the sector; the other order, to volatility."""
+    calm = {s: 0.05 for s in names(8)}
+    wild = {s: 0.05 for s in names(12)[8:]}
+    sectors = {s: "Calm" for s in calm} | {s: "Wild" for s in wild}
+    case = diagonal([0.0] * 12, [0.05] * 8 + [2.0] * 4, held=calm | wild, sectors=sectors)
+    solution = case.solve()
+    assert breach_of(solution, "sector:Calm").value == pytest.approx(0.25, abs=1e-4)
+    assert solution.weights[list(wild)].sum() == pytest.approx(0.2, abs=1e-4)
+
+    case.settings = settings_of(elastic_order=("sector", "volatility"))
+    other = case.solve()
+    volatility = case.risk.volatility_annual
+    assert volatility(other.weights) < volatility(solution.weights)
+    assert other.standing["sector:Calm"] > solution.standing["sector:Calm"]
+
+
+def test_least_breach_of_volatility_is_the_least_there_is() -> None:
+    """Equal independent names at 50 %: the minimum after selling 15 % is to sell all alike."""
+    held = {s: 0.05 for s in names(10)}
+    case = diagonal([0.01] * 10, 1.2, held=held)
+    case.settings = settings_of(max_sector=1.0, cost_bps=0.0)
+    breach = breach_of(case.solve(), "volatility")
+    assert breach.value == pytest.approx(1.2 * 0.035 * np.sqrt(10), abs=1e-4)
+    assert breach.sessions_to_cure == 1
+
+
+def test_turnover_gives_way_only_if_told_to() -> None:
+    held = {s: 0.05 for s in names(10)}
+    sectors = {s: "Energy" for s in names(10)}
+    case = diagonal([0.01] * 10, 0.05, held=held, sectors=sectors)
+    case.settings = settings_of(elastic_order=("turnover", "volatility"))
+    solution = case.solve()
+    assert {b.rule for b in solution.breaches} == {"turnover"}
+    assert breach_of(solution, "turnover").value == pytest.approx(0.25, abs=5e-5)
+    assert breach_of(solution, "turnover").sessions_to_cure == 1
+
+
+def test_limits_that_may_not_give_way_stop_the_day() -> None:
+    held = {s: 0.05 for s in names(10)}
+    case = diagonal([0.01] * 10, 0.05, held=held, sectors={s: "Energy" for s in names(10)})
+    case.settings = settings_of(elastic_order=("volatility",))
+    with pytest.raises(OptimizationError, match="elastic_order"):
+        case.solve()
+
+
+def test_without_turnover_nothing_is_traded_and_no_cure_is_promised() -> None:
+    held = {s: 0.05 for s in names(10)}
+    case = diagonal([0.01] * 10, 0.05, held=held, budget=0.4)
+    case.settings = settings_of(max_turnover=0.0, max_sector=1.0)
+    solution = case.solve()
+    assert solution.weights.to_dict() == held
+    assert breach_of(solution, "gross").sessions_to_cure is None
+
+
+# ---- the price of every rule -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "setting"),
+    [
+        ("turnover", "max_turnover"),
+        ("volatility", "max_volatility_annual"),
+        ("max_weight", "max_weight"),
+        ("sector", "max_sector"),
+        ("gross", "cash_buffer"),
+    ],
+)
+def test_price_of_a_rule_is_the_slope_of_the_objective(rule: str, setting: str) -> None:
+    """Central differences in the limit against the dual, where the rule binds."""
+    base: dict[str, Any] = LOOSE | {"cost_bps": 1.0} | TIGHT[rule]
+    case = market(12, 11)
+    case.sectors = {s: "One" if i < 8 else "Two" for i, s in enumerate(names(12))}
+
+    def solved(change: float) -> Solution:
+        case.settings = settings_of(**(base | {setting: base[setting] + change}))
+        return case.solve()
+
+    step = 2e-3 * max(base[setting], 0.05)
+    slope = (solved(step).objective - solved(-step).objective) / (2 * step)
+    sign = -1 if setting == "cash_buffer" else 1
+    # one setting caps every sector: its price is the sum of theirs
+    price = sum(v for k, v in solved(0.0).duals.items() if k.partition(":")[0] == rule)
+    assert price > 1e-3
+    assert price == pytest.approx(sign * slope / 100, rel=2e-2)
+
+
+TIGHT: dict[str, dict[str, Any]] = {
+    "turnover": {"max_turnover": 0.3},
+    "volatility": {"max_volatility_annual": 0.1, "risk_aversion": 0.0},
+    "max_weight": {"max_weight": 0.06},
+    "sector": {"max_sector": 0.2},
+    "gross": {"cash_buffer": 0.4},
+}
+
+
+# ---- what no solver should see -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"budget": 1.5}, "budget"),
+        ({"budget": float("nan")}, "budget"),
+        ({"held": {"AA": -0.1}}, "negative"),
+        ({"held": {"AA": float("nan")}}, "held is not a number for AA"),
+        ({"expected_return": pd.Series([np.nan, 0.1], index=names(2))}, "expected_return.*AA"),
+        ({"error": pd.Series([0.1], index=names(1))}, "error is not a number for AB"),
+        ({"error": pd.Series([0.1, -0.1], index=names(2))}, "negative"),
+        ({"expected_return": pd.Series([0.1, 0.1], index=["AA", "AA"])}, "repeated"),
+        ({"expected_return": pd.Series([0.1], index=["QQ"])}, "no name has both"),
+    ],
+)
+def test_unusable_numbers_are_refused_with_the_reason(change: dict[str, Any], message: str) -> None:
+    case = diagonal([0.01, 0.01], 0.2)
+    for name, value in change.items():
+        setattr(case, name, value)
+    with pytest.raises(OptimizationError, match=message):
+        case.solve()
+
+
+@pytest.mark.parametrize("broken", [np.nan, -1.0])
+def test_a_covariance_that_is_none_is_refused(broken: float) -> None:
+    case = diagonal([0.01, 0.01], 0.2)
+    case.risk = Risk(names(2), np.zeros((1, 2)), np.array([0.001, broken]), HORIZON)
+    with pytest.raises(OptimizationError, match="covariance"):
+        case.solve()
+
+
+def test_a_name_without_sector_is_refused() -> None:
+    case = diagonal([0.01], 0.2)
+    with pytest.raises(OptimizationError, match="no sector for AA"):
+        optimize.target_weights(
+            case.expected_return,
+            case.expected_return,
+            case.risk,
+            pd.Series(dtype=float),
+            pd.Series({"AB": "Energy"}),
+            pd.Series({"AA": True}),
+            {},
+            1.0,
+            case.settings,
+            HORIZON,
+        )
+
+
+def test_a_risk_over_another_horizon_is_refused() -> None:
+    case = diagonal([0.01, 0.01], 0.2)
+    case.risk = Risk(names(2), np.zeros((1, 2)), np.ones(2), 21)
+    with pytest.raises(OptimizationError, match="21 sessions"):
+        case.solve()
+
+
+def test_a_solver_out_of_time_says_so() -> None:
+    case = market(40, 1, settings=settings_of(time_limit_seconds=1e-9))
+    with pytest.raises(OptimizationError, match="time_limit_seconds"):
+        case.solve()
+
+
+def test_another_solver_agrees() -> None:
+    ours = market(15, 4).solve()
+    theirs = market(15, 4, settings=settings_of(solver="SCS")).solve()
+    assert theirs.objective == pytest.approx(ours.objective, abs=1e-3)
+    assert not theirs.breaches

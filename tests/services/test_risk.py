@@ -1,0 +1,373 @@
+"""The brake, the halt and the stop-loss: their edges, their memory, and what they promise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quant50lib import contracts
+from quant50lib.errors import ContractError, RiskHalt
+from quant50lib.services import risk
+from quant50lib.services.panel import Panel
+from quant50lib.settings import RiskSettings
+from quant50lib.utils import dates
+from quant50lib.utils.frames import typed
+from tests import factories
+
+SETTINGS = RiskSettings()
+SESSIONS = dates.sessions_between("2024-01-02", "2026-06-30")
+NO_EVENTS = contracts.RiskEvent.empty()
+
+
+def account(values: list[float], flows: dict[int, float] | None = None) -> pd.DataFrame:
+    """An Equity table; flows by position."""
+    flow = pd.Series(0.0, index=range(len(values)))
+    flow.update(pd.Series(flows or {}, dtype=float))
+    rows = {"session": SESSIONS[: len(values)], "equity": values, "flow": flow}
+    rows |= {"cash": 0.0, "holdings": values, "broker_equity": values}
+    return pd.DataFrame(rows | {"dividends": 0.0, "turnover": 0.0})[contracts.Equity.columns()]
+
+
+def live(values: list[float], **more: Any) -> tuple[list[dict], pd.DataFrame]:
+    """States and events of an account lived through one session at a time."""
+    table, state, states, events = account(values, **more), None, [], [NO_EVENTS]
+    for session in table["session"]:
+        known = table[table["session"] <= session]
+        state, happened = risk.next_state(state, known, session, SETTINGS)
+        states.append(contracts.RiskState.check(state).iloc[0].to_dict())
+        events.append(contracts.RiskEvent.check(happened))
+    return states, pd.concat(events, ignore_index=True)
+
+
+# ---- the brake ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("drawdown", "budget"),
+    [(0.0, 1.0), (0.05, 1.0), (0.06, 0.8), (0.075, 0.5), (0.09, 0.2), (0.10, 0.0), (0.3, 0.0)],
+)
+def test_budget_is_linear_between_soft_and_hard(drawdown: float, budget: float) -> None:
+    assert risk.exposure_budget(drawdown, SETTINGS) == pytest.approx(budget, abs=1e-12)
+
+
+def test_a_book_with_less_than_a_fifth_is_halted_whatever_the_settings_say() -> None:
+    assert risk.halt_level(SETTINGS) == pytest.approx(0.09)
+    assert risk.halt_level(RiskSettings(drawdown_halt=0.10)) == pytest.approx(0.09)
+    assert risk.halt_level(RiskSettings(drawdown_halt=0.07)) == 0.07
+
+
+def test_the_mark_rises_and_the_brake_follows_the_drawdown() -> None:
+    states, events = live([100, 110, 104.5, 102.3, 105.6, 111])
+    assert [s["mark"] for s in states] == pytest.approx([100, 110, 110, 110, 110, 111])
+    assert [s["drawdown"] for s in states] == pytest.approx([0, 0, 0.05, 0.07, 0.04, 0])
+    assert [s["budget"] for s in states] == pytest.approx([1, 1, 1, 0.6, 1, 1])
+    assert list(events["rule"]) == ["brake", "brake"]
+    assert list(events["session"]) == [SESSIONS[3], SESSIONS[4]]
+    assert events["detail"].to_list() == [
+        "exposure budget 100.0% -> 60.0%",
+        "exposure budget 60.0% -> 100.0%",
+    ]
+
+
+@pytest.mark.parametrize(("equity", "halted"), [(91.0, True), (91.000001, False), (90.9, True)])
+def test_the_halt_begins_exactly_at_its_limit(equity: float, halted: bool) -> None:
+    states, events = live([100, equity])
+    assert states[-1]["halted"] is halted
+    assert list(events["rule"]) == (["halt"] if halted else ["brake"])
+    if halted:
+        assert states[-1]["budget"] == 0 and states[-1]["halted_sessions"] == 0
+
+
+def test_a_halt_ends_after_21_sessions_with_the_mark_at_equity() -> None:
+    values = [100.0, 90.0] + [89.0] * 25
+    states, events = live(values)
+    assert [s["halted"] for s in states] == [False] + [True] * 21 + [False] * 5
+    assert [s["budget"] for s in states[1:22]] == [0.0] * 21
+    after = states[22]
+    assert (after["mark"], after["drawdown"], after["budget"]) == (89.0, 0.0, 1.0)
+    assert list(events["rule"]) == ["halt", "rearm"]
+    assert events["session"].to_list() == [SESSIONS[1], SESSIONS[22]]
+
+
+def test_money_paid_in_or_out_neither_heals_nor_hurts() -> None:
+    """6 % lost, then the account is doubled, then half of it is taken out again."""
+    states, _ = live([100, 94, 188, 94], flows={2: 94.0, 3: -94.0})
+    assert [s["drawdown"] for s in states] == pytest.approx([0, 0.06, 0.06, 0.06])
+    assert [s["mark"] for s in states] == pytest.approx([100, 100, 200, 100])
+
+
+def test_missed_sessions_are_caught_up_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    values = list(100 * np.exp(np.cumsum(rng.normal(0, 0.02, 80))))
+    states, events = live(values)
+    table = account(values)
+    first, _ = risk.next_state(None, table[:10], SESSIONS[9], SETTINGS)
+    state, caught = risk.next_state(first, table, SESSIONS[79], SETTINGS)
+    assert state.iloc[0].to_dict() == pytest.approx(states[-1])
+    pd.testing.assert_frame_equal(
+        caught, events[events["session"] > SESSIONS[9]].reset_index(drop=True)
+    )
+
+
+def test_the_same_session_again_changes_nothing() -> None:
+    table = account([100, 93])
+    state, _ = risk.next_state(None, table, SESSIONS[1], SETTINGS, ex_ante_annual=0.1)
+    again, events = risk.next_state(state, table, SESSIONS[1], SETTINGS, ex_ante_annual=0.1)
+    pd.testing.assert_frame_equal(again, state)
+    assert events.empty
+
+
+def test_what_comes_later_is_not_looked_at() -> None:
+    state, _ = risk.next_state(None, account([100, 95, 10]), SESSIONS[1], SETTINGS)
+    alone, _ = risk.next_state(None, account([100, 95]), SESSIONS[1], SETTINGS)
+    pd.testing.assert_frame_equal(state, alone)
+
+
+def test_books_that_were_not_closed_and_states_from_the_future_are_refused() -> None:
+    table = account([100, 101])
+    with pytest.raises(ContractError, match="no equity for 2024-01-05"):
+        risk.next_state(None, table, SESSIONS[3], SETTINGS)
+    later, _ = risk.next_state(None, table, SESSIONS[1], SETTINGS)
+    with pytest.raises(ContractError, match="after 2024-01-02"):
+        risk.next_state(later, table, SESSIONS[0], SETTINGS)
+
+
+def test_a_halt_is_ended_by_command() -> None:
+    halted, _ = risk.next_state(None, account([100, 90]), SESSIONS[1], SETTINGS)
+    state, events = risk.rearm(halted, SETTINGS)
+    row = contracts.RiskState.check(state).iloc[0]
+    assert (row["mark"], row["budget"], row["halted"]) == (pytest.approx(90), 1.0, False)
+    assert contracts.RiskEvent.check(events)["detail"].to_list() == ["by command"]
+    with pytest.raises(RiskHalt, match="nothing to re-arm"):
+        risk.rearm(state, SETTINGS)
+
+
+@given(
+    seed=st.integers(0, 100_000),
+    volatility=st.floats(0.001, 0.04),
+    drift=st.floats(-0.01, 0.002),
+    limits=st.sampled_from([(0.05, 0.09, 0.10), (0.05, 0.10, 0.10), (0.02, 0.03, 0.2)]),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_book_is_stuck_with_little_exposure(
+    seed: int, volatility: float, drift: float, limits: tuple[float, float, float]
+) -> None:
+    """Returns scaled by the budget of the day before, as a book would earn them: B < 0.2 never
+    lasts more than 21 sessions, and an episode loses no more than the limit and one session."""
+    soft, halt, hard = limits
+    rules = RiskSettings(drawdown_soft=soft, drawdown_halt=halt, drawdown_hard=hard)
+    rng = np.random.default_rng(seed)
+    state, stuck, value, values = None, 0, 100.0, []
+    for session in SESSIONS[:120]:
+        budget = float(state["budget"].iloc[0]) if state is not None else 1.0
+        day = budget * rng.normal(drift, volatility)
+        value *= 1 + day
+        values.append(value)
+        state, _ = risk.next_state(state, account(values), session, rules)
+        row = state.iloc[0]
+        stuck = stuck + 1 if row["budget"] < 0.2 - 1e-9 else 0
+        assert stuck <= rules.rearm_sessions
+        assert row["drawdown"] <= max(risk.halt_level(rules), 0) + abs(day) + 1e-9
+        assert row["mark"] >= value * (1 - 1e-12)
+
+
+# ---- own surprises -----------------------------------------------------------------------------
+
+
+def test_feedback_forgets_half_in_its_half_life() -> None:
+    level = 1.5
+    for _ in range(21):
+        level = risk.feedback(level, 0.0, SETTINGS)
+    assert level == pytest.approx(max(1.5 * math.sqrt(0.5), risk.FEEDBACK_BOUNDS[0]))
+
+
+@pytest.mark.parametrize("true_level", [0.9, 1.0, 1.3])
+def test_feedback_finds_the_volatility_that_the_model_misses(true_level: float) -> None:
+    """Returns of `true_level` times the model's volatility; the forecast carries the feedback."""
+    rng = np.random.default_rng(0)
+    level, path = 1.0, []
+    for _ in range(3000):
+        ex_ante = 0.01 * level
+        level = risk.feedback(level, rng.normal(0, 0.01 * true_level) / ex_ante, SETTINGS)
+        path.append(level**2)
+    assert math.sqrt(np.mean(path[100:])) == pytest.approx(true_level, rel=0.04)
+
+
+def test_feedback_is_bounded_and_learns_nothing_from_nothing() -> None:
+    low, high = risk.FEEDBACK_BOUNDS
+    assert risk.feedback(1.0, 1000.0, SETTINGS) == high
+    assert risk.feedback(low, 0.0, SETTINGS) == low
+    assert risk.feedback(1.1, math.nan, SETTINGS) == 1.1
+    assert risk.feedback(1.1, math.inf, SETTINGS) == 1.1
+
+
+def test_the_state_carries_the_feedback() -> None:
+    table = account([100.0, 102.0, 103.0])
+    first, _ = risk.next_state(None, table[:2], SESSIONS[1], SETTINGS, ex_ante_annual=0.16)
+    expected = risk.feedback(1.0, 0.02 / (0.16 / math.sqrt(252)), SETTINGS)
+    assert first["feedback"].iloc[0] == pytest.approx(expected, rel=1e-12)
+    unknown, _ = risk.next_state(first, table, SESSIONS[2], SETTINGS)
+    assert unknown["feedback"].iloc[0] == first["feedback"].iloc[0]
+
+
+# ---- the stop-loss -----------------------------------------------------------------------------
+
+
+def bars(closes: list[float], dividend_at: int | None = None, split_at: int | None = None) -> Panel:
+    """One name, AA, as printed; a dividend of 5 % or a split of 2 for 1 on a session."""
+    index = SESSIONS[: len(closes)]
+    printed = pd.DataFrame({"AA": closes}, index=index, dtype=float)
+    prices, shares = printed.copy(), pd.DataFrame({"AA": 1.0}, index=index)
+    if dividend_at is not None:
+        prices.iloc[:dividend_at] *= 0.95
+    if split_at is not None:
+        prices.iloc[:split_at] /= 2
+        shares.iloc[:split_at] *= 2
+    volume = 1e6 * shares
+    worth = printed * 1e6
+    return Panel(prices, prices, prices, prices, volume, printed, worth)
+
+
+def holding(entry_price: float, entry: int, last: int, symbol: str = "AA") -> pd.DataFrame:
+    row = {"session": SESSIONS[last], "symbol": symbol, "qty": 10.0, "entry_price": entry_price}
+    row |= {"entry_session": SESSIONS[entry], "price": 1.0, "value": 10.0, "weight": 0.01}
+    return typed(contracts.Holding, [row])
+
+
+def stopped(panel: Panel, held: pd.DataFrame, **changes: Any) -> pd.DataFrame:
+    rules = SETTINGS.model_copy(update=changes)
+    return contracts.RiskEvent.check(risk.stops(held, panel, panel.sessions[-1], rules))
+
+
+CALM = [100.0, 101, 100, 101, 100, 101, 100]
+
+
+def limit_of_calm() -> float:
+    returns = np.diff(CALM) / np.array(CALM[:-1])
+    return 3 * returns[-5:].std(ddof=1)
+
+
+@pytest.mark.parametrize(("above", "fires"), [(1e-6, True), (0.0, False), (-1e-6, False)])
+def test_a_stop_fires_above_its_limit_and_not_at_it(above: float, fires: bool) -> None:
+    """The entry is put so that the loss is the limit, and a hair more or less."""
+    limit = limit_of_calm()
+    entry = 100 / (1 - limit - above)
+    events = stopped(bars(CALM), holding(entry, 0, 6))
+    assert len(events) == fires
+    if fires:
+        row = events.iloc[0]
+        assert (row["rule"], row["symbol"], row["session"]) == ("stop_loss", "AA", SESSIONS[6])
+        assert row["limit"] == pytest.approx(limit, rel=1e-12)
+        assert row["value"] == pytest.approx(limit + above, abs=1e-12)
+
+
+def test_the_longer_reading_is_the_volatility_of_five_sessions() -> None:
+    rng = np.random.default_rng(2)
+    closes = list(100 * np.exp(np.cumsum(rng.normal(0, 0.02, 60))))
+    panel = bars(closes)
+    returns = np.diff(closes) / np.array(closes[:-1])
+    rules = RiskSettings(stop_volatility="horizon")
+    expected = returns[-21:].std(ddof=1) * math.sqrt(5)
+    assert risk.stop_volatility(panel, rules)["AA"] == pytest.approx(expected, rel=1e-12)
+    entry = closes[-1] / (1 - 4 * returns[-5:].std(ddof=1))
+    assert len(stopped(panel, holding(entry, 30, 59))) == 1
+    assert stopped(panel, holding(entry, 30, 59), stop_volatility="horizon").empty
+
+
+def test_dividends_since_the_entry_count_as_regained() -> None:
+    """Bought at 100, a dividend of 5 % on the third session, now 95: nothing is lost."""
+    closes = [100.0, 100, 95, 95, 95, 95, 95]
+    panel = bars(closes, dividend_at=2)
+    first = panel.sessions[0]
+    assert risk.loss_from_entry(panel, "AA", 100.0, first) == pytest.approx(0, abs=1e-12)
+    # bought on the ex-session itself, at its open: the dividend went to the seller
+    assert risk.loss_from_entry(panel, "AA", 100.0, panel.sessions[2]) == pytest.approx(0.05)
+
+
+def test_a_split_is_no_loss_and_is_not_counted_twice() -> None:
+    """Bought at 100, split 2 for 1: the books say 50, the price is 49, the loss 2 %."""
+    panel = bars([100.0, 100, 100, 50, 50, 49, 49], split_at=3)
+    assert risk.loss_from_entry(panel, "AA", 50.0, panel.sessions[0]) == pytest.approx(0.02)
+
+
+def test_a_split_with_a_dividend_before_it() -> None:
+    """100, a dividend of 5 %, then 2 for 1: 47.5 after it is what 100 was."""
+    closes = [100.0, 95, 95, 47.5, 47.5, 47.5, 47.5]
+    panel = bars(closes, split_at=3)
+    paid = panel.close.copy()
+    paid.iloc[:1] *= 0.95
+    panel = replace(panel, close=paid)
+    assert risk.loss_from_entry(panel, "AA", 50.0, panel.sessions[0]) == pytest.approx(0, abs=1e-12)
+
+
+def test_without_bars_enough_there_is_no_stop() -> None:
+    assert stopped(bars([100.0, 50, 40]), holding(100, 0, 2)).empty
+    unknown = stopped(bars(CALM), holding(1e6, 0, 6, symbol="ZZ"))
+    assert unknown.empty
+
+
+def test_a_missing_bar_is_left_out() -> None:
+    closes = CALM[:3] + [math.nan] + CALM[3:]
+    volatility = risk.stop_volatility(bars(closes), SETTINGS)["AA"]
+    assert volatility == pytest.approx(limit_of_calm() / 3, rel=1e-12)
+
+
+def test_stops_see_nothing_after_the_session() -> None:
+    panel = factories.panel(6, 60)
+    session = panel.sessions[-20]
+    held = pd.concat(
+        [
+            holding(2 * float(panel.traded_close.loc[session, s]), 0, 0, symbol=s).assign(
+                session=session, entry_session=panel.sessions[5]
+            )
+            for s in panel.symbols
+        ]
+    )
+    events = risk.stops(held, panel, session, SETTINGS)
+    assert set(events["symbol"]) == set(panel.symbols)
+    pd.testing.assert_frame_equal(events, risk.stops(held, panel.until(session), session, SETTINGS))
+
+
+def stop_on(*at: int, symbol: str = "AA") -> pd.DataFrame:
+    rows = [{"session": SESSIONS[i], "rule": "stop_loss", "symbol": symbol} for i in at]
+    return typed(contracts.RiskEvent, [r | {"value": 0.1, "limit": 0.05, "detail": ""} for r in rows])
+
+
+def test_a_name_is_barred_for_five_decisions() -> None:
+    events = stop_on(3)
+    barred = [list(risk.barred(events, s, SETTINGS)) for s in SESSIONS[:10]]
+    assert barred == [[]] * 3 + [["AA"]] * 5 + [[]] * 2
+    assert risk.barred(NO_EVENTS, SESSIONS[5], SETTINGS).empty
+    none = SETTINGS.model_copy(update={"stop_bar_sessions": 0})
+    assert risk.barred(events, SESSIONS[3], none).empty
+
+
+def test_a_second_stop_bars_anew_and_other_rules_do_not() -> None:
+    brake = stop_on(4, symbol="").assign(rule="brake")
+    events = pd.concat([stop_on(3, 6), brake, stop_on(5, symbol="BB")], ignore_index=True)
+    assert list(risk.barred(events, SESSIONS[9], SETTINGS)) == ["AA", "BB"]
+    assert list(risk.barred(events, SESSIONS[10], SETTINGS)) == ["AA"]
+
+
+def test_every_session_of_a_bar_is_an_event() -> None:
+    events = stop_on(3)
+    assert risk.bar_events(events, SESSIONS[3], SETTINGS).empty  # the stop itself says it
+    row = contracts.RiskEvent.check(risk.bar_events(events, SESSIONS[5], SETTINGS)).iloc[0]
+    assert (row["rule"], row["symbol"], row["value"], row["limit"]) == ("barred", "AA", 2, 5)
+    assert risk.bar_events(events, SESSIONS[8], SETTINGS).empty
+
+
+def test_forced_exits_are_all_in_a_halt_and_else_those_stopped() -> None:
+    held = pd.Series({"AA": 0.05, "BB": 0.03})
+    calm, _ = risk.next_state(None, account([100, 100]), SESSIONS[1], SETTINGS)
+    halted, _ = risk.next_state(None, account([100, 90]), SESSIONS[1], SETTINGS)
+    assert risk.forced_exits(calm, stop_on(1), held).to_dict() == {"AA": 0.05}
+    assert risk.forced_exits(calm, NO_EVENTS, held).empty
+    assert risk.forced_exits(halted, NO_EVENTS, held).to_dict() == held.to_dict()
