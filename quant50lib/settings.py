@@ -201,6 +201,9 @@ class RunnerSettings(Section):
 
     cell_timeout_seconds: Count = 900
     start_timeout_seconds: Count = 60
+    fork_kernels: bool = Field(
+        True, description="fork kernels from a process that has the imports done (Linux)"
+    )
     prestart_kernels: bool = Field(True, description="start the next kernel while one works")
 
 

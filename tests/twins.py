@@ -17,12 +17,12 @@ from quant50lib.simulator.process import Twin, attach_or_start
 from quant50lib.utils import dates
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE", "SPY")
-SESSIONS = dates.sessions_between("2024-05-20", "2024-06-28")
+SESSIONS = dates.sessions_between("2024-05-20", "2024-06-07")
 #: (symbol, ex-session, type, new, old, cash)
 ACTIONS = (
-    ("BBB", SESSIONS[8], "forward_split", 3, 2, 0.0),
-    ("DDD", SESSIONS[10], "reverse_split", 1, 7, 0.0),
-    ("CCC", SESSIONS[9], "cash_dividend", 1, 1, 0.37),
+    ("BBB", SESSIONS[4], "forward_split", 3, 2, 0.0),
+    ("DDD", SESSIONS[6], "reverse_split", 1, 7, 0.0),
+    ("CCC", SESSIONS[5], "cash_dividend", 1, 1, 0.37),
 )
 FAST = {
     "grace_seconds": 0.05,

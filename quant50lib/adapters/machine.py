@@ -212,10 +212,14 @@ def port(host: str, number: int) -> Check:
     """Whether `quant50 serve` could listen, or does already."""
     if number == 0 or _free(host, number):
         return Check("port", True, f"{host}:{number} is free for `quant50 serve`")
-    holder = _listener(number)
-    shown = f"{host}:{number} is used by {holder}"
+    words = _listener(number)
+    shown = f"{host}:{number} is used by {' '.join(words)[:120]}"
     mend = "export QUANT50_API__PORT=8051   (or another free port)"
-    return Check("port", "quant50" in holder, shown, mend)
+    return Check("port", _is_ours(words), shown, mend)
+
+
+def _is_ours(words: list[str]) -> bool:
+    return "serve" in words and any("quant50" in word for word in words)
 
 
 def _free(host: str, number: int) -> bool:
@@ -229,14 +233,13 @@ def _free(host: str, number: int) -> bool:
     return True
 
 
-def _listener(number: int) -> str:
-    """The process that listens on a port, in words."""
+def _listener(number: int) -> list[str]:
+    """The command that listens on a port, as far as it may be seen."""
     try:
         for seen in psutil.net_connections("tcp"):
             listens = seen.status == psutil.CONN_LISTEN and seen.laddr[1:2] == (number,)
             if listens and seen.pid:
-                words = psutil.Process(seen.pid).cmdline()
-                return f"process {seen.pid} ({' '.join(words)[:120]})"
+                return ["process", str(seen.pid), *psutil.Process(seen.pid).cmdline()]
     except psutil.Error:
-        return "a process of another user"
-    return "another program"
+        return ["a process of another user"]
+    return ["another program"]

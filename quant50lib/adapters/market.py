@@ -26,6 +26,7 @@ __all__ = ["IngestSummary", "MarketData", "connect", "ingest"]
 Progress = Callable[[str, float], None]
 #: a name with a bar this recently should have one today
 LIVE_SESSIONS = 5
+SESSIONS_PER_YEAR = 252
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ class _Tally:
 
 
 def _needed(run_date: pd.Timestamp, settings: DataSettings) -> pd.DatetimeIndex:
-    start = run_date - pd.DateOffset(years=settings.history_years)
-    return dates.sessions_between(start, run_date)
+    first = dates.shift(run_date, 1 - SESSIONS_PER_YEAR * settings.history_years)
+    return dates.sessions_between(first, run_date)
 
 
 def _plan(store: Store, symbols: list[str], run_date: pd.Timestamp, settings: DataSettings) -> Plan:

@@ -112,10 +112,11 @@ class MarketData:
     def clock(self) -> pd.Timestamp:
         """The broker's present time, UTC."""
         reply = self._get(self._trading, "/clock", {})
-        try:
-            return pd.Timestamp(reply["timestamp"]).tz_convert("UTC")
-        except (KeyError, TypeError, ValueError) as error:
-            raise Unreachable(f"the clock says {str(reply)[:80]!r}; try again later") from error
+        said = reply.get("timestamp") if isinstance(reply, dict) else None
+        moment = pd.to_datetime(said, utc=True, errors="coerce") if said else pd.NaT
+        if pd.isna(moment):
+            raise Unreachable(f"the clock says {str(reply)[:80]!r}; try again later")
+        return moment
 
     # -- calls -----------------------------------------------------------------------------------
 

@@ -94,7 +94,7 @@ _ORDER = {
 }
 _KPI = {"name": "drawdown", "value": 0.012, "unit": "fraction", "detail": "since inception"}
 
-HEALTH = _ok("up", {"version": "0.1.0", "broker": "sim", "busy": False})
+HEALTH = _ok("up", {"version": "0.1.0", "broker": "sim", "busy": False, "token_to_read": False})
 STARTED = _ok(
     f"run {_ID} has started",
     {

@@ -103,11 +103,17 @@ def detail(home: Home, launcher: Launcher, run_id: str) -> RunDetail:
     run = find(home, run_id) or _done_before(home, launched)
     if run is None:
         return _without_folder(home, launched)
-    failed = launched is not None and not launched.at_work and run.state in ("failed", "half")
+    said = summarise(run)
+    message = ""
+    if launched and run.state in ("failed", "half"):
+        if launched.at_work:  # it has not said its last word
+            said["state"] = "running"
+        else:
+            message = launched.last_words(home)
     equity = _table(run, Equity)
     return RunDetail(
-        **summarise(run),
-        message=launched.last_words(home) if launched and failed else "",
+        **said,
+        message=message,
         equity=rows(equity.tail(HISTORY)),
         kpis=rows(_table(run, Kpi)),
         limits=rows(_table(run, Limit)),

@@ -42,6 +42,7 @@ class Health(BaseModel):
     version: str
     broker: Literal["sim", "paper"]
     busy: bool = Field(description="a run is at work")
+    token_to_read: bool = Field(description="reading needs the token too")
 
 
 class RunRequest(BaseModel):

@@ -77,7 +77,12 @@ def router(
     def health() -> Reply[Health]:
         """Whether the service is up. Needs no token."""
         busy = launcher.busy
-        state = Health(version=__version__, broker=settings.broker, busy=busy)
+        state = Health(
+            version=__version__,
+            broker=settings.broker,
+            busy=busy,
+            token_to_read=bool(to_read),
+        )
         return reply("up, and a run is at work" if busy else "up", state)
 
     @api.post(

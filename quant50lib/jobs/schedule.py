@@ -127,9 +127,9 @@ def systemd(home: Path, python: Path, user: str = "") -> dict[str, str]:
     Raises
     ------
     SettingsError
-        `home` does not exist, or a path holds a line break.
+        `home` does not exist, or a path holds what systemd refuses: quotes, $, a line break.
     """
-    _one_line(home, python)
+    _refuse((home, python), "\"'\\$", "a unit")
     owner = user or _owner(home)
     units: dict[str, str] = {}
     for job in JOBS:
@@ -140,7 +140,7 @@ def systemd(home: Path, python: Path, user: str = "") -> dict[str, str]:
             hours=job.hours,
             user=owner,
             folder=_unit_path(home),
-            python=_quoted(python, dollars=True),
+            python=_quoted(python),
             home=_quoted(f"QUANT50_HOME={home}"),
             writable=_quoted(home),
         )
@@ -158,7 +158,7 @@ def cron(home: Path, python: Path) -> str:
     SettingsError
         A path holds a line break.
     """
-    _one_line(home, python)
+    _refuse((home, python), "", "a crontab")
     return CRONTAB + "".join(f"{job.cron} {_shell(job, home, python)}\n" for job in JOBS)
 
 
@@ -178,18 +178,17 @@ def _owner(home: Path) -> str:
         raise SettingsError(f"{home} does not exist, or its owner has no name") from error
 
 
-def _one_line(*paths: Path) -> None:
+def _refuse(paths: tuple[Path, ...], signs: str, what: str) -> None:
     for path in paths:
-        if any(ord(sign) < 32 for sign in str(path)):
-            raise SettingsError(f"{str(path)!r} holds a line break; no unit can name it")
+        if any(ord(sign) < 32 or sign in signs for sign in str(path)):
+            raise SettingsError(f"{str(path)!r} cannot stand in {what}: rename the folder")
 
 
-def _unit_path(path: Path) -> str:
+def _unit_path(path: Path | str) -> str:
     """A path alone after an equals sign: spaces stand, % begins a specifier."""
     return str(path).replace("%", "%%")
 
 
-def _quoted(text: Path | str, dollars: bool = False) -> str:
-    """A word of a unit; a command line (not the others) also replaces variables."""
-    plain = str(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return '"' + (plain.replace("$", "$$") if dollars else plain) + '"'
+def _quoted(text: Path | str) -> str:
+    """A word of a unit, spaces and all."""
+    return f'"{_unit_path(text)}"'

@@ -143,7 +143,7 @@ class StageContext:
     @cached_property
     def universe(self) -> pd.DataFrame:
         """The desk's names: symbol, name, sector, kind."""
-        return universe.load(self.settings.universe.file)
+        return universe.load(self.settings.universe.file, self.benchmark)
 
     @cached_property
     def bars(self) -> pd.DataFrame:

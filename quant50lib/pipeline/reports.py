@@ -40,5 +40,5 @@ def ensure(home: Home, settings: Settings, run: RunInfo, again: bool = False) ->
         raise ArchiveError(
             f"run {run.id} has not reached its report; `quant50 run` goes on with it"
         )
-    said = runner.print_report(home, settings, executed, stem, f"Quant50 {run.run_date}")
+    said = runner.print_report(home, settings, executed, stem, runner.title_of(settings, run))
     return Report((pdf, html)) if said == "ok" else Report((html,), said)

@@ -40,6 +40,7 @@ from quant50lib.errors import (
 from quant50lib.pipeline import archive, provenance, scraps
 from quant50lib.pipeline.archive import OPEN, RunInfo
 from quant50lib.pipeline.kernels import Kernels
+from quant50lib.services import report
 from quant50lib.settings import Secrets, Settings
 from quant50lib.utils import config
 from quant50lib.utils import logging as own_logging
@@ -244,14 +245,15 @@ def _run_stage(
         _papermill(home, settings, info, stage, kernel, private, watch)
         _promised(info, stage)
     except BaseException as error:
+        kernels.stop(kernel)
         seconds = time.perf_counter() - begun
         _keep_failed(home, info, stage, private)
         _note(info, stage, state="failed", seconds=round(seconds, 3), error=type(error).__name__)
         watch(Event(stage.name, "failed", seconds=seconds))
         LOG.error("stage %s failed", stage.name, extra=facts(error=archive.scrub(str(error), home)))
         raise
-    finally:
-        kernels.stop(kernel)
+    else:
+        kernels.dismiss(kernel)
     cells = _tidy(home, private)
     os.replace(private, info.path / "notebooks" / stage.notebook)
     seconds = time.perf_counter() - begun
@@ -389,7 +391,7 @@ def _publish(home: Home, settings: Settings, info: RunInfo, watch: Watcher) -> N
 def _publish_report(home: Home, settings: Settings, info: RunInfo) -> str:
     """Print into the run's folder, and lay copies under data/reports."""
     executed = info.path / "notebooks" / REPORT.notebook
-    said = print_report(home, settings, executed, info.path / "report", f"Quant50 {info.run_date}")
+    said = print_report(home, settings, executed, info.path / "report", title_of(settings, info))
     home.reports.mkdir(parents=True, exist_ok=True)
     stem = f"diario_{info.run_date.replace('-', '')}"
     for suffix in (".html", ".pdf"):
@@ -397,6 +399,12 @@ def _publish_report(home: Home, settings: Settings, info: RunInfo) -> str:
         if printed.is_file():
             archive.write_atomically(home.reports / (stem + suffix), printed.read_bytes())
     return said
+
+
+def title_of(settings: Settings, info: RunInfo) -> str:
+    """Title of a run's report, as it stands in the footer of every page."""
+    session = pd.Timestamp(info.run_date)
+    return report.document_title(settings.report.title, session, info.facts["simulated"])
 
 
 def print_report(home: Home, settings: Settings, executed: Path, stem: Path, title: str) -> str:

@@ -21,6 +21,9 @@ from quant50lib.services.covariance import SESSIONS_PER_YEAR
 from quant50lib.settings import ReportSettings
 from quant50lib.utils.frames import typed
 
+#: a standard deviation up to this is rounding: nothing moved
+STILL = float(np.finfo(float).eps)
+
 
 @dataclass(frozen=True)
 class Drawdown:
@@ -76,7 +79,7 @@ def sharpe(returns: pd.Series, cash_returns: pd.Series | float = 0.0) -> float:
     """Mean over standard deviation of daily returns in excess of cash, annual; NaN without risk."""
     excess = (returns - cash_returns).dropna()
     deviation = excess.std(ddof=1)
-    if not deviation > np.finfo(float).eps:
+    if not deviation > STILL:
         return math.nan
     return float(excess.mean() / deviation * math.sqrt(SESSIONS_PER_YEAR))
 
@@ -85,7 +88,8 @@ def beta(returns: pd.Series, benchmark: pd.Series) -> float:
     """Slope of returns on the benchmark's over their common sessions; NaN without variance."""
     both = pd.concat([returns, benchmark], axis=1, join="inner").dropna()
     covariance = np.cov(both.to_numpy().T, ddof=1) if len(both) > 1 else np.zeros((2, 2))
-    return float(covariance[0, 1] / covariance[1, 1]) if covariance[1, 1] > 0 else math.nan
+    moves = covariance[1, 1] > STILL**2
+    return float(covariance[0, 1] / covariance[1, 1]) if moves else math.nan
 
 
 def tracking_error_annual(returns: pd.Series, benchmark: pd.Series) -> float:

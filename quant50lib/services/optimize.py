@@ -30,7 +30,8 @@ from quant50lib.settings import OptimizeSettings
 @dataclass(frozen=True)
 class Solution:
     """The weights of the day with their certificate. Series are by symbol, in alphabetical order,
-    over all names held before or after; objective, bound and gap are in bps over the horizon."""
+    over all names held before or after; objective, bound and gap are in bps over the horizon;
+    seconds are the solver's own, for the relaxation and the last solve."""
 
     weights: pd.Series
     held: pd.Series
@@ -81,7 +82,7 @@ def target_weights(
     Parameters
     ----------
     expected_return, error : Series, (n_symbols,)
-        Over the horizon, fractions. The names that may be held are those with a forecast and a risk.
+        Over the horizon, fractions. Only names with a forecast and a risk may be held.
     risk : Risk
         Of returns over the same horizon.
     held : Series
@@ -129,7 +130,7 @@ def target_weights(
         idle=float(left.sum()),
         **_membership(symbols, left, sectors),
     )
-    found = support.search(day, limits, settings, places=limits.names - len(left))
+    found = support.search(day, limits, settings, places=max(0, limits.names - len(left)))
     return _solution(found, day, left, book, exits, sectors, risk, limits)
 
 

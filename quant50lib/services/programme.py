@@ -139,8 +139,8 @@ def statement(
 
     def limit(rule: str, used: np.ndarray | float = 0.0) -> cp.Expression:
         """What the rule leaves for the programme."""
-        wide = getattr(limits, rule) + getattr(slack, rule) - MARGIN
-        return np.maximum(wide - used, 0.0) + (give or {}).get(rule, 0.0)
+        left = np.maximum(getattr(limits, rule) - MARGIN - used, 0.0)
+        return left + getattr(slack, rule) + (give or {}).get(rule, 0.0)
 
     rules = {
         "gross": cp.sum(w) <= limit("gross", day.idle),
@@ -269,7 +269,8 @@ def _run(problem: cp.Problem, settings: OptimizeSettings) -> bool:
         return False
     if problem.status == cp.USER_LIMIT:
         raise OptimizationError(
-            f"{solver} did not finish: see optimize.time_limit_seconds ({settings.time_limit_seconds})"
+            f"{solver} did not finish in {settings.time_limit_seconds} s: "
+            "see optimize.time_limit_seconds"
         )
     if problem.status == cp.OPTIMAL:
         return True

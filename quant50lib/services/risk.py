@@ -199,7 +199,7 @@ def loss_from_entry(
 
 
 def forced_exits(state: pd.DataFrame, stopped: pd.DataFrame, held: pd.Series) -> pd.Series:
-    """Of the weights held, those to be sold in full: all in a halt, else those that were stopped."""
+    """Of the weights held, those to be sold in full: all in a halt, else those stopped out."""
     if state["halted"].iloc[0]:
         return held
     return held[held.index.isin(stopped.loc[stopped["rule"] == "stop_loss", "symbol"])]

@@ -84,7 +84,9 @@ def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) ->
     """
     within = np.flatnonzero(day.upper > 0)
     if not len(within):
-        return Found(np.zeros(len(day.symbols)), 0.0, 0.0, {}, "nothing may be held", 0.0)
+        return _as_it_is(day, np.zeros(len(day.symbols)), settings, "nothing may be held")
+    if day.sold + MARGIN >= limits.turnover and "turnover" not in settings.elastic_order:
+        return _as_it_is(day, day.held, settings, "nothing may be traded")
     part = day.only(within)
     bound, slack = _relax(part, limits, settings)
     chosen, answer = _first_fit(part, bound.weights, limits, settings, slack, places)
@@ -102,6 +104,12 @@ def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) ->
         status=answer.status,
         seconds=bound.seconds + answer.seconds,
     )
+
+
+def _as_it_is(day: Day, weights: np.ndarray, settings: OptimizeSettings, status: str) -> Found:
+    """Where there is nothing to decide."""
+    value = value_bps(day, weights, settings)
+    return Found(weights, value, value, {}, status, 0.0)
 
 
 def _open(day: Day) -> tuple[np.ndarray, np.ndarray]:

@@ -237,7 +237,7 @@ class TestAgainstTheTwin:
 
     def test_a_split_is_an_activity(self, account: Broker, twin: Twin) -> None:
         account.submit("q50-a", "BBB", "buy", D(3))
-        twin.set_clock(dates.scheduled(twins.SESSIONS[8]))
+        twin.set_clock(dates.scheduled(twins.SESSIONS[4]))
         [activity] = account.activities()
         assert (activity.kind, activity.symbol, activity.qty) == ("SPLIT", "BBB", D("1.5"))
         assert (activity.amount, activity.at.tz_convert(dates.NEW_YORK).hour) == (0, 4)

@@ -290,7 +290,7 @@ def test_the_report_prints_on_a_few_pages_of_a4(
         assert code not in everything
     assert str(tmp_path) not in everything and str(config.checkout()) not in everything
     assert stage.written["Kpi"].equals(Kpi.check(stage.written["Kpi"]))
-    (whole, parts) = reader.outline
+    whole, parts = reader.outline
     assert whole["/Title"] == stage.settings.report.title
     assert "The book" in [mark["/Title"] for mark in parts if isinstance(mark, dict)]
     if name == "first":

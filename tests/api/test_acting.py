@@ -111,6 +111,18 @@ def test_a_failed_run_shows_the_jobs_last_words_without_paths(client: Client, ho
     assert (data["state"], data["message"]) == ("failed", "seen in <home>/runs")
 
 
+def test_a_run_has_failed_only_when_its_job_has_said_why(client: Client, home: Home) -> None:
+    api = client(WAITS + "print('no model'); raise SystemExit(2)")
+    url = post(api, {"date": "2024-06-27"}).json()["data"]["url"]
+    archives.make(home, "2024-06-27", mark="beef", state="failed")
+    data = api.get(url, headers=BEARER).json()["data"]
+    assert (data["state"], data["message"]) == ("running", "")
+    (home.root / "go").touch()
+    until(lambda: not api.get("/api/v1/health").json()["data"]["busy"])
+    data = api.get(url, headers=BEARER).json()["data"]
+    assert (data["state"], data["message"]) == ("failed", "no model")
+
+
 def test_a_job_that_found_all_done_leads_to_the_sealed_run(client: Client, home: Home) -> None:
     api = client("pass")
     url = post(api, {"date": "2024-06-27"}).json()["data"]["url"]
@@ -177,7 +189,9 @@ def test_reading_needs_the_token_only_where_one_was_configured(client: Client) -
     for path in ("runs", "orders", "report", "runs/x", "runs/x/report"):
         assert client().get(f"/api/v1/{path}").status_code == 401, path
         assert client(guard_reads=False).get(f"/api/v1/{path}").status_code in (200, 404), path
-    assert client().get("/api/v1/health").status_code == 200
+    for guarded in (True, False):
+        health = client(guard_reads=guarded).get("/api/v1/health").json()
+        assert health["data"]["token_to_read"] is guarded
 
 
 def test_the_log_of_a_job_lies_with_the_desk(client: Client, home: Home) -> None:

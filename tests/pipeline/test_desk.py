@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quant50lib.adapters.broker import Broker
+from quant50lib.adapters import broker_records as records
 from quant50lib.adapters.journal import Ledger
 from quant50lib.contracts import Equity, Fill, Holding, Order
 from quant50lib.errors import (
@@ -27,6 +27,7 @@ from quant50lib.errors import (
 )
 from quant50lib.pipeline import desk
 from quant50lib.services import execute
+from quant50lib.services.ledger import MEMO, Execution, Payment
 from quant50lib.settings import ExecuteSettings
 from quant50lib.simulator.process import Twin
 from quant50lib.utils import dates
@@ -111,13 +112,14 @@ def agree(twin: Twin, books: Ledger) -> None:
 # -- days -------------------------------------------------------------------------------------
 
 
-def test_twelve_sessions_with_splits_and_partial_fills_agree_to_the_last_digit(
+def test_seven_sessions_with_splits_and_partial_fills_agree_to_the_last_digit(
     twin: Twin, books: Ledger
 ) -> None:
     twins.reset(twin, p_partial=0.4)
     rng = np.random.default_rng(5)
     traded: dict[pd.Timestamp, float] = {}
-    for session in twins.SESSIONS[1:13]:
+    splits = 0
+    for session in twins.SESSIONS[1:8]:
         twin.set_clock(dates.scheduled(session))
         done = settle(twin, books, session)
         agree(twin, books)
@@ -132,13 +134,14 @@ def test_twelve_sessions_with_splits_and_partial_fills_agree_to_the_last_digit(
         assert last["holdings"] == pytest.approx(done.holding["value"].sum(), abs=1e-6)
         assert set(done.fill["session"]) <= {session}
         traded[session] = done.fill["value"].sum()
-        share = dict(zip(twins.SYMBOLS, 0.9 * rng.dirichlet(np.ones(6)).round(3)))
-        orders = plan(books, done, session, {s: w for s, w in share.items() if w > 0.06})
+        splits += done.summary["splits_booked"]
+        share = dict(zip(twins.SYMBOLS, 0.9 * rng.dirichlet(np.full(6, 2.0)).round(3)))
+        orders = plan(books, done, session, {s: w for s, w in share.items() if w > 0.03})
         final = desk.submit(twins.broker(twin), books, orders, session, knobs())
         Order.check(final)
         assert set(final["state"]) <= {"accepted", "deferred"}
     line = done.equity.set_index("session")
-    assert list(line.index) == list(twins.SESSIONS[1:13])
+    assert list(line.index) == list(twins.SESSIONS[1:8])
     before = line["equity"].shift()
     assert (line["turnover"] * before)[1:].round(6).tolist() == [
         round(value, 6) for value in list(traded.values())[1:]
@@ -147,8 +150,10 @@ def test_twelve_sessions_with_splits_and_partial_fills_agree_to_the_last_digit(
     assert done.summary["economic_equity"] == pytest.approx(
         line["equity"].iloc[-1] + line["dividends"].iloc[-1]
     )
-    held = twin.truth()
-    assert any(order["qty"] != order["filled_qty"] for order in held["orders"][-3:])
+    truth = twin.truth()
+    assert splits == 2
+    filled = [order for order in truth["orders"] if order["status"] == "filled"]
+    assert len(truth["executions"]) > len(filled) > 15
 
 
 def test_a_session_settled_twice_is_settled_once(twin: Twin, books: Ledger) -> None:
@@ -169,6 +174,7 @@ def test_missed_sessions_are_closed_when_the_desk_comes_back(twin: Twin, books: 
     assert done.equity["session"].tolist() == list(twins.SESSIONS[1:6])
     assert done.fill["session"].unique().tolist() == [NEXT]
     shares = done.holding.set_index("symbol")["qty"]
+    shares["BBB"] *= 2 / 3  # before its split
     by_hand = done.equity["cash"].iloc[-1] + CLOSES.loc[twins.SESSIONS[3], shares.index] @ shares
     assert done.equity["equity"].iloc[2] == pytest.approx(by_hand)
     assert done.equity["broker_equity"].notna().tolist() == [True, False, False, False, True]
@@ -177,10 +183,10 @@ def test_missed_sessions_are_closed_when_the_desk_comes_back(twin: Twin, books: 
 def test_a_day_settled_late_does_not_know_the_next_one(twin: Twin, books: Ledger) -> None:
     """The run of a session that comes after the next open sees neither its fills nor its split."""
     submit(twin, books, first_plan(twin, books))
-    eve = twins.SESSIONS[7]
+    eve = twins.SESSIONS[3]
     twin.set_clock(dates.scheduled(eve))
     settle(twin, books, eve)
-    twin.set_clock(dates.open_of(twins.SESSIONS[8]) + pd.Timedelta(minutes=30))
+    twin.set_clock(dates.open_of(twins.SESSIONS[4]) + pd.Timedelta(minutes=30))
     late = settle(twin, books, eve)
     agree(twin, books)
     qty = late.holding.set_index("symbol")["qty"]
@@ -192,10 +198,10 @@ def test_a_split_that_only_the_broker_knows_of_is_taken_from_its_activity(
     twin: Twin, books: Ledger
 ) -> None:
     submit(twin, books, first_plan(twin, books))
-    twin.set_clock(dates.scheduled(twins.SESSIONS[9]))
-    settle(twin, books, twins.SESSIONS[9], actions=ACTIONS.iloc[:0])
+    twin.set_clock(dates.scheduled(twins.SESSIONS[5]))
+    settle(twin, books, twins.SESSIONS[5], actions=ACTIONS.iloc[:0])
     agree(twin, books)
-    settle(twin, books, twins.SESSIONS[9])  # now the table has it as well
+    settle(twin, books, twins.SESSIONS[5])  # now the table has it as well
     agree(twin, books)
 
 
@@ -234,9 +240,9 @@ def test_a_trade_by_hand_stops_the_desk_with_a_table(twin: Twin, books: Ledger) 
 def test_a_split_that_paper_forgot_stops_the_desk(twin: Twin, books: Ledger) -> None:
     twins.reset(twin, splits_on_paper="ignore")
     submit(twin, books, first_plan(twin, books))
-    twin.set_clock(dates.scheduled(twins.SESSIONS[8]))
+    twin.set_clock(dates.scheduled(twins.SESSIONS[4]))
     with pytest.raises(ReconciliationError, match=r"shares\s+BBB"):
-        settle(twin, books, twins.SESSIONS[8])
+        settle(twin, books, twins.SESSIONS[4])
 
 
 def test_another_order_under_our_name_stops_the_desk(twin: Twin, books: Ledger) -> None:
@@ -252,6 +258,79 @@ def test_an_account_that_was_reset_stops_the_desk(twin: Twin, books: Ledger) -> 
     twins.reset(twin)
     with pytest.raises(ReconciliationError, match="does not know it any more"):
         settle(twin, books)
+
+
+class Scripted:
+    """A broker that says what it is told to say."""
+
+    def __init__(self, at: pd.Timestamp, cash: str) -> None:
+        self.at, self.cash = at, cash
+        self.held: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
+
+    def clock(self) -> pd.Timestamp:
+        return self.at
+
+    def account(self) -> records.Account:
+        return records.Account("PA1", "ACTIVE", D(self.cash), D(self.cash), D(self.cash), ())
+
+    def positions(self) -> dict[str, records.Position]:
+        return {s: records.Position(s, D(q), D(q), D(1)) for s, q in self.held.items()}
+
+    def orders(self, **_: Any) -> list[records.BrokerOrder]:
+        return []
+
+    def executions(self, **_: Any) -> list[records.Execution]:
+        return []
+
+    def activities(self, **_: Any) -> list[records.Activity]:
+        return [records.activity(event) for event in self.events]
+
+
+def activity(n: int, kind: str, amount: str, hours: int, **own: Any) -> dict[str, Any]:
+    at = dates.scheduled(DAY) + pd.Timedelta(hours=hours)
+    made = {"id": f"a{n}", "activity_type": kind, "net_amount": amount}
+    return made | {"created_at": at.isoformat(), "date": str(at.date())} | own
+
+
+def test_payments_move_cash_and_a_paid_dividend_is_no_longer_due(books: Ledger) -> None:
+    broker = Scripted(dates.scheduled(DAY), "1000")
+    opening = desk.settle(broker, books, ACTIONS, DAY, CLOSES, knobs())  # type: ignore[arg-type]
+    due = Payment("due", MEMO, D("3"), dates.open_of(NEXT), "CCC")
+    books.book([due])
+    broker.at, broker.cash = dates.scheduled(NEXT), "1502.49"
+    broker.events = [
+        activity(0, "CSD", "7", -1),  # before the books were opened
+        activity(1, "CSD", "500", 12),
+        activity(2, "DIV", "3", 13, symbol="CCC"),
+        activity(3, "FEE", "-0.51", 14),
+    ]
+    done = desk.settle(broker, books, ACTIONS, NEXT, CLOSES, knobs())  # type: ignore[arg-type]
+    line = done.equity.iloc[-1]
+    assert (line["cash"], line["flow"], line["dividends"]) == (1502.49, 500.0, 0.0)
+    assert opening.equity["flow"].tolist() == [0.0]
+    assert done.summary["payments_booked"] == 4
+
+
+def test_a_merger_into_cash_is_booked_from_its_activity(books: Ledger) -> None:
+    broker = Scripted(dates.scheduled(DAY), "1000")
+    desk.settle(broker, books, ACTIONS, DAY, CLOSES, knobs())  # type: ignore[arg-type]
+    bought = Execution("f", "o", "EEE", "buy", D(2), D(100), dates.open_of(NEXT))
+    books.book([bought])
+    broker.at, broker.cash = dates.scheduled(NEXT), "1020"
+    broker.events = [activity(1, "MA", "220", 20, symbol="EEE", qty="-2")]
+    done = desk.settle(broker, books, ACTIONS, NEXT, CLOSES, knobs())  # type: ignore[arg-type]
+    assert done.holding.empty and done.equity["cash"].iloc[-1] == 1020.0
+
+
+def test_a_cent_is_a_difference(books: Ledger) -> None:
+    broker = Scripted(dates.scheduled(DAY), "1000")
+    desk.settle(broker, books, ACTIONS, DAY, CLOSES, knobs())  # type: ignore[arg-type]
+    broker.cash = "1000.004"
+    desk.settle(broker, books, ACTIONS, DAY, CLOSES, knobs())  # type: ignore[arg-type]
+    broker.cash = "1000.01"
+    with pytest.raises(ReconciliationError, match="cash"):
+        desk.settle(broker, books, ACTIONS, DAY, CLOSES, knobs())  # type: ignore[arg-type]
 
 
 # -- sending ----------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ def slow_factor(closes: list[float | None], acts: pd.DataFrame, day: int) -> flo
     return factor
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(MARKET, st.lists(ACTION, max_size=6))
 def test_factors_equal_the_definition(market, rows):
     acts = actions(rows)
@@ -154,7 +154,7 @@ def test_factors_equal_the_definition(market, rows):
                 assert found == pytest.approx(close * slow_factor(closes, own, day), rel=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(MARKET, st.lists(ACTION, max_size=5), MARKET, st.lists(ACTION, max_size=5))
 def test_nothing_after_the_session_has_any_influence(market, acts, poison, more):
     """Bars and actions of the future may be anything at all."""

@@ -15,11 +15,14 @@ from scipy.optimize import minimize
 
 from quant50lib import contracts
 from quant50lib.errors import OptimizationError
+from quant50lib.services import covariance
 from quant50lib.services import limits as rules
 from quant50lib.services import optimize
 from quant50lib.services.covariance import Risk
 from quant50lib.services.optimize import Solution
 from quant50lib.settings import OptimizeSettings
+from quant50lib.utils import dates
+from tests.real_bars import real_panel
 
 SESSION = pd.Timestamp("2024-06-28").as_unit("us")
 HORIZON = 5
@@ -438,6 +441,22 @@ def test_a_brake_that_turnover_cannot_follow_is_named_with_its_cure() -> None:
     assert text == "cured in 3 session(s)"
 
 
+def test_a_brake_with_holdings_that_nobody_can_judge() -> None:
+    """Orphans use up the turnover; what is left of them counts against a limit of nothing."""
+    held = {s: 0.05 for s in names(10)} | {"ZZ": 0.2}
+    case = diagonal([0.01] * 10, 0.05, held=held, budget=0.0)
+    case.settings = settings_of(max_sector=1.0)
+    solution = case.solve()
+    assert breach_of(solution, "no_forecast").value == pytest.approx(0.05)
+    assert breach_of(solution, "gross").value == pytest.approx(0.55)
+
+    case.held["ZZ"] = 0.1  # sold in full, and a twentieth of the rest
+    solution = case.solve()
+    assert solution.weights["ZZ"] == 0
+    assert breach_of(solution, "gross").value == pytest.approx(0.45, abs=2e-5)
+    assert solution.turnover <= 0.15 + 1e-8
+
+
 def test_a_sector_above_its_cap_is_brought_as_near_as_turnover_allows() -> None:
     held = {s: 0.05 for s in names(10)}
     case = diagonal([0.01] * 10, 0.05, held=held, sectors={s: "Energy" for s in names(9)})
@@ -612,3 +631,55 @@ def test_another_solver_agrees() -> None:
     theirs = market(15, 4, settings=settings_of(solver="SCS")).solve()
     assert theirs.objective == pytest.approx(ours.objective, abs=1e-3)
     assert not theirs.breaches
+
+
+# ---- real bars ---------------------------------------------------------------------------------
+
+
+def lived(first: str, last: str, held: pd.Series | None = None) -> list[tuple[Case, Solution]]:
+    """A desk without alpha on real bars, one decision a session, each filled at the same close."""
+    panel, sectors = real_panel(last, 120)
+    book, days = pd.Series(dtype=float) if held is None else held, []
+    moves = panel.close.ffill().pct_change()
+    for session in dates.sessions_between(first, last):
+        known = panel.until(session)
+        names_ = covariance.eligible(known, OptimizeSettings())
+        risk = covariance.risk_model(known, names_, OptimizeSettings(), HORIZON)
+        grown = book * (1 + moves.loc[session].reindex(book.index).fillna(0.0))
+        book = grown / (1 - book.sum() + grown.sum())
+        premium = pd.Series(0.05 * HORIZON / 252, index=names_)
+        case = Case(premium, risk, held=book.to_dict(), sectors=sectors.to_dict())
+        days.append((case, case.solve()))
+        book = days[-1][1].weights[lambda w: w > 0]
+    return days
+
+
+@pytest.mark.real
+def test_on_real_bars_the_book_gets_invested_and_keeps_every_limit() -> None:
+    days = lived("2014-06-02", "2014-06-11")
+    for case, solution in days:
+        assert not solution.breaches
+        assert max(excess(case, solution).values()) <= 1e-8
+        assert solution.gap_bps < 0.5
+    invested = [solution.weights.sum() for _, solution in days]
+    assert invested[0] == pytest.approx(0.15, abs=1e-4)
+    assert invested[-1] == pytest.approx(0.99, abs=1e-4)
+    assert [solution.names for _, solution in days][-1] >= 20
+
+
+@pytest.mark.real
+def test_on_real_bars_a_crash_is_named_and_cured() -> None:
+    """The day after 24 August 2015, with a book of 40 equal names: volatility is over its limit,
+    and every session all turnover goes to bring it back."""
+    panel, _ = real_panel("2015-08-24", 120)
+    liked = covariance.eligible(panel, OptimizeSettings())[::3][:40]
+    days = lived("2015-08-25", "2015-09-04", pd.Series(0.024, index=liked))
+    for case, solution in days:
+        broken = {rule for rule, by in excess(case, solution).items() if by > 1e-8}
+        assert broken == {breach.rule for breach in solution.breaches}
+    volatile = [s for _, s in days if "volatility" in {b.rule for b in s.breaches}]
+    assert volatile
+    for solution in volatile:
+        assert breach_of(solution, "volatility").sessions_to_cure >= 1
+        assert solution.turnover == pytest.approx(0.15, abs=1e-4)
+    assert not days[-1][1].breaches

@@ -5,6 +5,8 @@ const KEY = "quant50-token";
 const BUSY = ["starting", "running"];
 const LOOK_AGAIN_MS = 2000;
 
+let readingIsGuarded = false;
+
 const at = (id) => document.getElementById(id);
 const money = (x) => x.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const percent = (x) => `${x >= 0 ? "+" : "−"}${Math.abs(100 * x).toFixed(2)} %`;
@@ -95,7 +97,7 @@ function showEquity(equity) {
   at("equity").textContent = `$ ${money(now.equity)}`;
   const move = before ? (now.equity - now.flow) / before.equity - 1 : null;
   at("change").replaceChildren(
-    ...(move === null ? [] : [element("span", percent(move), move < 0 ? "down" : "up"), " on the day · "]),
+    ...(move === null ? [] : [element("span", percent(move), move < 0 ? "down" : "up"), " on ", element("span", now.session, "whole"), " · "]),
     `cash $ ${money(now.cash)}`,
   );
   draw(equity.map((row) => row.equity));
@@ -122,6 +124,7 @@ function showNewest(run) {
   at("simulated").textContent = run.simulated;
   at("simulated").hidden = !run.simulated;
   at("shadow").textContent = run.shadow;
+  at("report").replaceChildren(reportLink(run, "Open the report"));
   showEquity(run.equity);
   showLimits(run.limits);
   if (run.message) say(run.message, true);
@@ -132,8 +135,8 @@ function showOrders(found) {
   const of = (side) => orders.filter((o) => o.side === side);
   const sum = (rows) => money(rows.reduce((total, o) => total + o.notional, 0));
   at("count").textContent = found ? found.total : "–";
-  at("sides").textContent = found
-    ? `${of("buy").length} buys $ ${sum(of("buy"))} · ${of("sell").length} sells $ ${sum(of("sell"))}` : "";
+  at("sides").replaceChildren(...(found ? ["buy", "sell"].map((side) =>
+    element("span", `${of(side).length} ${side}s, $ ${sum(of(side))}`, "line")) : []));
   at("orders-of").textContent = found ? `decided on ${found.run_date}` : "";
   fill("orders", orders.map((o) => [
     o.symbol, [o.side, o.side === "buy" ? "up" : "down"],
@@ -143,14 +146,14 @@ function showOrders(found) {
 }
 
 /** A link to a report. Where reading needs the token, a plain link would carry none: fetch it. */
-function reportLink(run) {
+function reportLink(run, text = "open") {
   if (!run.report) return "";
-  const link = element("a", "open");
+  const link = element("a", text);
   link.href = run.report;
   link.target = "_blank";
   link.rel = "noopener";
   link.addEventListener("click", async (event) => {
-    if (!sessionStorage.getItem(KEY)) return;
+    if (!readingIsGuarded) return;
     event.preventDefault();
     const reply = await fetch(run.report, { headers: authorization() });
     if (!reply.ok) return say((await reply.json()).summary, true);
@@ -176,6 +179,7 @@ function showRuns(runs) {
 
 async function look(id = null) {
   const health = await ask("/health");
+  readingIsGuarded = health.data.token_to_read;
   at("version").textContent = `version ${health.data.version} · ${health.data.broker}`;
   const runs = await ask("/runs?limit=30");
   at("ask").hidden = true;
@@ -186,9 +190,16 @@ async function look(id = null) {
   const run = shown ? (await ask(`/runs/${shown}`)).data : null;
   say(run ? "" : runs.summary);
   if (run) showNewest(run);
+  if (run && !run.equity.length) await showOlderEquity(runs.data);
   const busy = health.data.busy || (run && BUSY.includes(run.state));
   at("start").querySelector("button").disabled = Boolean(busy);
   if (busy) setTimeout(() => attempt(() => look(id)), LOOK_AGAIN_MS);
+}
+
+/** A run that has not come so far has no equity yet: show that of the newest one that is whole. */
+async function showOlderEquity(runs) {
+  const whole = runs.find((run) => run.schedule === "daily" && run.state === "sealed");
+  if (whole) showEquity((await ask(`/runs/${whole.run_id}`)).data.equity);
 }
 
 async function attempt(work) {
