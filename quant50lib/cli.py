@@ -322,7 +322,8 @@ def status() -> None:
         for info in found[:15]:
             equity = ""
             if (info.path / "tables" / Equity.file_name()).is_file():
-                equity = f"{archive.read_table(info.path, Equity)['equity'].iloc[-1]:,.2f}"
+                values = archive.read_table(info.path, Equity)["equity"]
+                equity = f"{values.iloc[-1]:,.2f}" if len(values) else ""
             stages = " ".join(f"{n}:{s['state']}" for n, s in info.stages.items())
             sends = "no" if info.facts.get("shadow") else "yes"
             done = "all" if info.sealed else stages

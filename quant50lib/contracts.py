@@ -45,7 +45,9 @@ TIME = "datetime64[us]"
 
 def _dtype(column: pa.Column) -> str:
     name = str(column.dtype)
-    return TIME if name.startswith("datetime64") else name
+    if name.startswith("datetime64"):
+        return TIME
+    return "str" if name.startswith("str") else name
 
 
 class Table(pa.DataFrameModel):

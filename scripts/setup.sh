@@ -57,13 +57,6 @@ find_python() {
   fail "Python 3.11, 3.12 or 3.13 is needed: $(apt_command python3 python3-venv)"
 }
 
-# LightGBM's wheel uses the system's OpenMP.
-need_openmp() {
-  [ "$(uname -s)" = Linux ] || return 0
-  .venv/bin/python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null && return
-  apt_install libgomp1 || fail "LightGBM needs libgomp.so.1: $(apt_command libgomp1)"
-}
-
 # The search of quant50lib/adapters/pdf.py, in its order.
 find_browser() {
   local place name
@@ -85,38 +78,62 @@ find_browser() {
   return 1
 }
 
-debian_browser='chromium-headless-shell fonts-dejavu-core'
-
-# Debian packages a browser without desktop parts; elsewhere playwright fetches its own.
-install_browser() {
-  local with_deps=()
-  # shellcheck disable=SC1091  # a file of the system
-  if [ "$(. /etc/os-release 2>/dev/null && printf %s "${ID:-}")" = debian ]; then
-    # shellcheck disable=SC2086  # two packages
-    apt_install $debian_browser && find_browser >/dev/null && return
+# The packages of Debian that this machine lacks, one a line. $1 is the interpreter.
+lacking() {
+  loads() { "$python" -c "import ctypes; ctypes.CDLL('$1')" 2>/dev/null; }
+  local python=$1
+  [ -d .venv ] || "$python" -c 'import ensurepip' 2>/dev/null ||
+    "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+  if [ "$(uname -s)" = Linux ]; then
+    loads libgomp.so.1 || echo libgomp1     # LightGBM
+    loads libatomic.so.1 || echo libatomic1 # playwright's driver
   fi
-  may_install && on_debian && with_deps=(--with-deps)
-  say "fetching a Chromium with playwright"
-  .venv/bin/playwright install "${with_deps[@]}" --only-shell chromium >/dev/null 2>&1 || true
-  find_browser >/dev/null
+  if is_debian && ! find_browser >/dev/null; then
+    printf '%s\n' chromium-headless-shell fonts-dejavu-core
+  fi
 }
 
-# A browser is wished for, not needed: without one the day ends with HTML. One try per environment.
+# Debian packages a browser without desktop parts; Ubuntu and others have playwright's own.
+# shellcheck disable=SC1091  # a file of the system
+is_debian() { [ "$(. /etc/os-release 2>/dev/null && printf %s "${ID:-}")" = debian ]; }
+
+# Install what is lacking, all at once; the same list is tried once per environment.
+mend_system() {
+  local tried=.venv/quant50-lacking packages
+  packages=$(lacking "$1" | paste -sd ' ')
+  if [ -n "$packages" ] && [ "$packages" != "$(cat "$tried" 2>/dev/null)" ]; then
+    # shellcheck disable=SC2086  # a list of packages
+    apt_install $packages || true
+  fi
+  [ ! -d .venv ] || printf '%s' "$packages" >"$tried"
+}
+
+# Say the one command for what is lacking still. Without a browser or its driver the day ends with
+# HTML; the rest is needed.
+need_system() {
+  local packages
+  packages=$(lacking "$1" | paste -sd ' ')
+  case $packages in
+    '') ;;
+    *-venv* | *libgomp1*) fail "this machine lacks what is needed: $(apt_command "$packages")" ;;
+    *) [ ! -d .venv ] || say "reports will be HTML, without a PDF, until: $(apt_command "$packages")" ;;
+  esac
+}
+
+# Where the system has no package of a browser, or may not be changed, playwright fetches its own.
 want_browser() {
-  local tried=.venv/quant50-no-browser
-  if find_browser >/dev/null; then
-    rm -f "$tried"
+  local tried=.venv/quant50-no-browser with_deps=()
+  if find_browser >/dev/null || [ "${SYSTEM:-yes}" = no ]; then
     return
   fi
-  if [ "${SYSTEM:-yes}" != no ] && [ ! -e "$tried" ] && install_browser; then
-    return
+  if [ ! -e "$tried" ]; then
+    may_install && on_debian && with_deps=(--with-deps)
+    say "fetching a Chromium for the PDF with playwright"
+    .venv/bin/playwright install "${with_deps[@]}" --only-shell chromium >/dev/null 2>&1 || true
+    find_browser >/dev/null && return
+    touch "$tried"
   fi
-  touch "$tried"
-  if on_debian; then
-    say "no browser for the PDF (reports will be HTML); to get one: $(apt_command "$debian_browser")"
-  else
-    say "no browser for the PDF (reports will be HTML); to get one: .venv/bin/playwright install --with-deps chromium"
-  fi
+  is_debian || say "no browser for the PDF (reports will be HTML), until: .venv/bin/playwright install --with-deps chromium"
 }
 
 # ---- environments -------------------------------------------------------------------------------
@@ -138,17 +155,14 @@ is_usable() {
 }
 
 make_environment() {
-  local folder=$1 python package
+  local folder=$1 python
   python=$(find_python)
   is_usable "$folder" "$python" && return
   rm -rf "$folder"
+  mend_system "$python"
+  need_system "$python"
   say "making $folder with $("$python" -V)"
-  if ! "$python" -m venv "$folder" >/dev/null 2>&1; then
-    rm -rf "$folder"
-    package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-    apt_install "$package" || fail "Python's venv module is missing: $(apt_command "$package")"
-    "$python" -m venv "$folder"
-  fi
+  "$python" -m venv "$folder"
 }
 
 pip_in() { "$1/bin/python" -m pip --disable-pip-version-check "${@:2}"; }
@@ -167,8 +181,9 @@ runtime() {
     pip_in .venv install -qq --no-deps --no-build-isolation -e .
     print_of .venv "$lock" >".venv/$stamp"
   fi
-  need_openmp
+  mend_system .venv/bin/python
   want_browser
+  need_system .venv/bin/python
 }
 
 lab() {

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import zoneinfo
@@ -18,6 +19,7 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from playwright._impl._driver import compute_driver_executable
 
 from quant50lib.adapters import database, pdf
 from quant50lib.adapters.http import require_paper_key
@@ -30,6 +32,7 @@ PYTHON = ((3, 11), (3, 14))
 #: a year of daily runs with their PDFs, and room for the packages' own caches
 FREE_BYTES = 2 * 2**30
 LOCK_WAIT_SECONDS = 0.5
+DRIVER_SECONDS = 20.0
 DEBIAN_BROWSER = "apt-get install --no-install-recommends chromium-headless-shell fonts-dejavu-core"
 
 
@@ -52,6 +55,7 @@ def checks(home: Home, settings: Settings, env: Mapping[str, str]) -> list[Check
         packages(config.checkout() / "requirements.lock"),
         openmp(_loads),
         browser(settings),
+        driver([*compute_driver_executable(), "--version"]),
         time_zones(),
         writable(home),
         disk(home),
@@ -129,6 +133,18 @@ def browser(settings: Settings) -> Check:
     runs = found is not None and os.access(found, os.X_OK)
     shown = str(found) if runs else f"{found or 'none'}: reports stay HTML, without a PDF"
     return Check("browser", runs, shown, _install_browser())
+
+
+def driver(command: list[str]) -> Check:
+    """Playwright's own program, which drives the browser; a minimal system cannot start it."""
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS)
+        works, said = asked.returncode == 0, asked.stdout + asked.stderr
+    except (OSError, subprocess.TimeoutExpired) as error:
+        works, said = False, str(error)
+    line = said.strip().split("\n")[-1]
+    shown = line if works else f"it does not start ({line}): reports stay HTML, without a PDF"
+    return Check("browser driver", works, shown, _install("libatomic1"))
 
 
 def _install_browser() -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from quant50lib.api.launch import Launched, Launcher
 from quant50lib.api.replies import OrderList, RunDetail, RunView, StageView, rows
-from quant50lib.contracts import REPORT, Equity, Kpi, Limit, Order, Table
+from quant50lib.contracts import REPORT, Equity, Kpi, Limit, Order, Table, stages_of
 from quant50lib.errors import ArchiveError
 from quant50lib.pipeline import archive, reports
 from quant50lib.pipeline.archive import RunInfo
@@ -50,7 +50,8 @@ def summarise(run: RunInfo) -> dict[str, Any]:
     """The fields of a RunView."""
     stages = [
         StageView(name=name, state=stage["state"], seconds=stage.get("seconds"))
-        for name, stage in run.stages.items()
+        for name, stage in ((s.name, run.stages.get(s.name)) for s in stages_of(run.schedule))
+        if stage
     ]
     return {
         "run_id": run.id,

@@ -13,6 +13,7 @@ from quant50lib.contracts import Schedule
 from quant50lib.errors import SettingsError
 from quant50lib.pipeline import archive, provenance, runner
 from quant50lib.pipeline.archive import RunInfo
+from quant50lib.pipeline.kernels import Kernels
 from quant50lib.pipeline.runner import Watcher
 from quant50lib.settings import Secrets, Settings
 from quant50lib.simulator import process
@@ -31,6 +32,7 @@ class Desk:
     endpoints: dict[str, str]
     source: str
     simulated: str
+    kernels: Kernels
     twin: Twin | None = None
 
     def clock(self) -> pd.Timestamp:
@@ -53,11 +55,17 @@ def open_desk(
     """
     with archive.locked(home.lock, "a run of this desk"):
         archive.mend_chain(home)
-        if settings.broker == "paper":
-            yield paper_desk(home, settings, secrets)
-            return
-        with twin_of(home, settings, now) as twin:
-            yield simulated_desk(home, settings, secrets, twin)
+        with kernels_of(home, settings) as kernels:
+            if settings.broker == "paper":
+                yield paper_desk(home, settings, secrets, kernels)
+                return
+            with twin_of(home, settings, now) as twin:
+                yield simulated_desk(home, settings, secrets, kernels, twin)
+
+
+def kernels_of(home: Home, settings: Settings) -> Kernels:
+    """The desk's kernels; opened first, they import while the twin starts."""
+    return Kernels({"QUANT50_HOME": str(home.root)}, home.root, settings.runner)
 
 
 @contextlib.contextmanager
@@ -75,7 +83,9 @@ def twin_of(home: Home, settings: Settings, now: pd.Timestamp) -> Iterator[Twin]
         twin.stop()
 
 
-def simulated_desk(home: Home, settings: Settings, secrets: Secrets, twin: Twin) -> Desk:
+def simulated_desk(
+    home: Home, settings: Settings, secrets: Secrets, kernels: Kernels, twin: Twin
+) -> Desk:
     """The desk on a running twin."""
     info = twin.info()
     simulated = (
@@ -84,14 +94,15 @@ def simulated_desk(home: Home, settings: Settings, secrets: Secrets, twin: Twin)
         else "real prices, SIMULATED account"
     )
     endpoints = {"trading": twin.url, "data": twin.url}
-    return Desk(home, settings, secrets, endpoints, info["identity"], simulated, twin)
+    source = info["identity"]
+    return Desk(home, settings, secrets, endpoints, source, simulated, kernels, twin)
 
 
-def paper_desk(home: Home, settings: Settings, secrets: Secrets) -> Desk:
+def paper_desk(home: Home, settings: Settings, secrets: Secrets, kernels: Kernels) -> Desk:
     """The desk on Alpaca paper."""
     endpoints = {"trading": settings.alpaca.trading_url, "data": settings.alpaca.data_url}
     source = f"alpaca feed={settings.data.feed}"
-    return Desk(home, settings, secrets, endpoints, source, "Alpaca PAPER account")
+    return Desk(home, settings, secrets, endpoints, source, "Alpaca PAPER account", kernels)
 
 
 def daily(
@@ -106,7 +117,7 @@ def daily(
     if sealed and not from_stage:
         return sealed, False
     order = replace(order, from_stage=from_stage)
-    return runner.run(desk.home, desk.settings, desk.secrets, order, watch), True
+    return runner.run(desk.home, desk.settings, desk.secrets, order, desk.kernels, watch), True
 
 
 def weekly(
@@ -117,7 +128,7 @@ def weekly(
     sealed = archive.newest(desk.home, "weekly", "sealed", str(order.run_date.date()))
     if sealed and not again:
         return sealed, False
-    return runner.run(desk.home, desk.settings, desk.secrets, order, watch), True
+    return runner.run(desk.home, desk.settings, desk.secrets, order, desk.kernels, watch), True
 
 
 def session_of(date: str | None, clock: pd.Timestamp) -> pd.Timestamp:

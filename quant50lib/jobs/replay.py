@@ -64,8 +64,11 @@ def replay(
     before = dates.shift(sessions[0], -1)
     with archive.locked(home.lock, "a run of this desk"):
         archive.mend_chain(home)
-        with desk.twin_of(home, settings, dates.scheduled(before)) as twin:
-            opened = desk.simulated_desk(home, settings, secrets, twin)
+        with (
+            desk.kernels_of(home, settings) as kernels,
+            desk.twin_of(home, settings, dates.scheduled(before)) as twin,
+        ):
+            opened = desk.simulated_desk(home, settings, secrets, kernels, twin)
             _within(twin.info(), sessions)
             if pd.Timestamp(twin.info()["now"]) <= dates.scheduled(before):
                 desk.weekly(opened, str(before.date()), watch(f"train {before.date()}"))

@@ -8,17 +8,21 @@ with a twin of its own, so that a scratch run can neither stop, move nor trade o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
+
 from quant50lib.contracts import Stage, stage_named, stages_of
-from quant50lib.jobs.desk import paper_desk, simulated_desk
+from quant50lib.jobs.desk import kernels_of, paper_desk, simulated_desk
 from quant50lib.jobs.entry import guarded
 from quant50lib.jobs.progress import lines
 from quant50lib.pipeline import archive, runner, scratch
 from quant50lib.settings import Secrets, Settings
 from quant50lib.simulator import process
+from quant50lib.simulator.process import Twin
 from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 
@@ -60,34 +64,32 @@ def _make(
     """Run the stages before `stage` on a store and a twin that belong to this scratch run."""
     folder.mkdir(parents=True, exist_ok=True)
     session = dates.as_session(date)
-    if settings.broker == "paper":
-        opened, twin = paper_desk(home, settings, secrets), None
-    else:
-        twin = process.attach_or_start(
-            folder / "twin.sqlite",
-            settings.simulator,
-            settings.universe.file,
-            dates.scheduled(session),
-            folder / "twin.log",
+    with contextlib.ExitStack() as stack:
+        kernels = stack.enter_context(kernels_of(home, settings))
+        if settings.broker == "paper":
+            opened = paper_desk(home, settings, secrets, kernels)
+        else:
+            twin = stack.enter_context(_own_twin(settings, session, folder))
+            opened = simulated_desk(home, settings, secrets, kernels, twin)
+        order = runner.Order(
+            schedule=scratch.schedule_of(stage),
+            run_date=session,
+            known_at=opened.clock(),
+            endpoints=opened.endpoints,
+            source=opened.source,
+            simulated=opened.simulated,
+            shadow=scratch.SHADOW,
+            store=(folder / "market.duckdb").relative_to(home.root).as_posix(),
+            folder=folder,
         )
-        opened = simulated_desk(home, settings, secrets, twin)
-    order = runner.Order(
-        schedule=scratch.schedule_of(stage),
-        run_date=session,
-        known_at=opened.clock(),
-        endpoints=opened.endpoints,
-        source=opened.source,
-        simulated=opened.simulated,
-        shadow=scratch.SHADOW,
-        store=(folder / "market.duckdb").relative_to(home.root).as_posix(),
-        folder=folder,
-    )
-    try:
-        runner.run(home, settings, secrets, order, lines, until=stage.name)
-    finally:
-        if twin:
-            twin.stop()
+        runner.run(home, settings, secrets, order, kernels, lines, until=stage.name)
     return folder
+
+
+def _own_twin(settings: Settings, session: pd.Timestamp, folder: Path) -> Twin:
+    names, state = settings.universe.file, folder / "twin.sqlite"
+    now = dates.scheduled(session)
+    return process.attach_or_start(state, settings.simulator, names, now, folder / "twin.log")
 
 
 def main() -> None:

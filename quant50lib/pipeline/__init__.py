@@ -1,5 +1,15 @@
 """Runs: what a stage notebook holds in its hands, who executes it, and what is sealed afterwards."""
 
-from quant50lib.pipeline.context import open_stage
+from __future__ import annotations
 
-__all__ = ["open_stage"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quant50lib.pipeline.context import StageContext
+
+
+def open_stage(name: str, run_date: str = "", run_dir: str = "") -> StageContext:
+    """Open a stage of a run; see `quant50lib.pipeline.context.open_stage`."""
+    from quant50lib.pipeline import context  # it brings every library of every stage
+
+    return context.open_stage(name, run_date, run_dir)

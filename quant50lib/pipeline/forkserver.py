@@ -42,7 +42,7 @@ def preload() -> None:
     import ipykernel.kernelapp  # noqa: F401
     import matplotlib_inline.backend_inline  # noqa: F401
 
-    import quant50lib.pipeline  # noqa: F401
+    import quant50lib.pipeline.context  # noqa: F401
     from quant50lib.contracts import TABLES
     from quant50lib.utils import dates
 

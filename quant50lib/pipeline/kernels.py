@@ -55,9 +55,8 @@ class Kernels:
         self._ender.shutdown(wait=True)
         for manager in list(self._started):
             self.stop(manager)
-        if self._server and self._server.stdin:
-            self._server.stdin.close()
-            self._server.wait(10)
+        if self._server:
+            self._end(self._server)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def prepare(self) -> None:
@@ -80,6 +79,15 @@ class Kernels:
         """Let a kernel that has done its work end by itself, in the background."""
         self._started.remove(manager)
         self._ender.submit(manager.shutdown_kernel)
+
+    def _end(self, server: subprocess.Popen[str]) -> None:
+        if server.stdin:
+            server.stdin.close()
+        try:
+            server.wait(1.0)
+        except subprocess.TimeoutExpired:  # it is still importing what nobody came to use
+            server.kill()
+            server.wait()
 
     def _fork_server(self) -> subprocess.Popen[str]:
         return subprocess.Popen(

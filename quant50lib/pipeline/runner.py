@@ -27,10 +27,10 @@ import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from quant50lib.adapters import pdf
 from quant50lib.contracts import REPORT, Schedule, Stage, stages_of
 from quant50lib.errors import (
     ArchiveError,
+    BrowserMissing,
     ContractError,
     Quant50Error,
     SettingsError,
@@ -40,7 +40,6 @@ from quant50lib.errors import (
 from quant50lib.pipeline import archive, provenance, scraps
 from quant50lib.pipeline.archive import OPEN, RunInfo
 from quant50lib.pipeline.kernels import Kernels
-from quant50lib.services import report
 from quant50lib.settings import Secrets, Settings
 from quant50lib.utils import config
 from quant50lib.utils import logging as own_logging
@@ -180,6 +179,7 @@ def run(
     settings: Settings,
     secrets: Secrets,
     order: Order,
+    kernels: Kernels,
     watch: Watcher = lambda event: None,
     until: str | None = None,
 ) -> RunInfo:
@@ -194,7 +194,7 @@ def run(
     with archive.locked(info.path / ".lock", f"run {info.id}"):
         handler = own_logging.to_file(info.path / "log.jsonl", secrets)
         try:
-            execute(home, settings, info, watch, until)
+            execute(home, settings, info, kernels, watch, until)
             if until:
                 return _opened(info.path)
             _publish(home, settings, info, watch)
@@ -207,7 +207,12 @@ def run(
 
 
 def execute(
-    home: Home, settings: Settings, info: RunInfo, watch: Watcher, until: str | None = None
+    home: Home,
+    settings: Settings,
+    info: RunInfo,
+    kernels: Kernels,
+    watch: Watcher,
+    until: str | None = None,
 ) -> None:
     """Run every stage that is not yet done, in order."""
     stages = [s for s in stages_of(info.schedule)]
@@ -217,12 +222,9 @@ def execute(
     for stage in stages:
         if stage not in left:
             watch(Event(stage.name, "kept"))
-    if not left:
-        return
-    with Kernels({"QUANT50_HOME": str(home.root)}, home.root, settings.runner) as kernels:
+    for at, stage in enumerate(left):
         kernels.prepare()
-        for at, stage in enumerate(left):
-            _run_stage(home, settings, info, stage, kernels, watch, last=at == len(left) - 1)
+        _run_stage(home, settings, info, stage, kernels, watch, last=at == len(left) - 1)
 
 
 def _run_stage(
@@ -403,6 +405,8 @@ def _publish_report(home: Home, settings: Settings, info: RunInfo) -> str:
 
 def title_of(settings: Settings, info: RunInfo) -> str:
     """Title of a run's report, as it stands in the footer of every page."""
+    from quant50lib.services import report  # brings matplotlib, which no other part of a run needs
+
     session = pd.Timestamp(info.run_date)
     return report.document_title(settings.report.title, session, info.facts["simulated"])
 
@@ -413,13 +417,17 @@ def print_report(home: Home, settings: Settings, executed: Path, stem: Path, tit
     Returns "ok", or why there is only HTML and what mends it: a day never fails for want of a
     browser.
     """
+    from quant50lib.adapters import (  # brings nbconvert: loaded while the notebooks have the time
+        pdf,
+    )
+
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf.export_html(executed, stem.with_suffix(".html"), title)
     browser = pdf.find_browser(settings.report.chromium)
     limit = settings.report.timeout_seconds
     try:
         pdf.export_pdf(executed, stem.with_suffix(".pdf"), title, browser, limit)
-    except pdf.BrowserMissing as error:
+    except BrowserMissing as error:
         LOG.warning("no PDF: %s", error)
         return archive.scrub(str(error), home)
     return "ok"
@@ -429,6 +437,7 @@ def _complete(home: Home, info: RunInfo) -> None:
     """Add to run.json what the manifest must hold beside digests."""
     known = archive.read_json(info.path / OPEN)
     known |= provenance.describe(config.checkout())
-    log_path = info.path / "log.jsonl"
-    archive.write_atomically(log_path, archive.scrub(log_path.read_text("utf-8"), home).encode())
+    for name in ("log.jsonl", "settings.json"):
+        path = info.path / name
+        archive.write_atomically(path, archive.scrub(path.read_text("utf-8"), home).encode())
     archive.write_json(info.path / OPEN, json.loads(archive.scrub(json.dumps(known), home)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scrapbook
 
-from quant50lib.services.report_html import Html, facts_table
+if TYPE_CHECKING:
+    from quant50lib.services.report_html import Html
 
 
 def clean(value: Any) -> Any:
@@ -34,6 +35,8 @@ def clean(value: Any) -> Any:
 
 def record(name: str, metrics: dict[str, Any]) -> Html:
     """Glue the metrics as one scrap (a dict, so that a missing value is safe) and show them."""
+    from quant50lib.services.report_html import facts_table  # matplotlib: only a stage has it
+
     scrapbook.glue(name, clean(metrics))
     return facts_table({key.replace("_", " "): _words(value) for key, value in metrics.items()})
 

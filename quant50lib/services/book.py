@@ -64,10 +64,12 @@ def rules(
 
 def _ex_ante(memory: Memory, holding: pd.DataFrame, panel: Panel, settings: Settings) -> float:
     """Volatility that was forecast for the book held during the session; NaN where none was."""
-    names = covariance.eligible(panel, settings.optimize).intersection(pd.Index(holding["symbol"]))
-    if memory.state is None or not len(names) or len(panel.sessions) < 2:
+    if memory.state is None or len(panel.sessions) < 2:
         return math.nan
     before = panel.until(panel.sessions[-2])
+    names = covariance.eligible(before, settings.optimize).intersection(pd.Index(holding["symbol"]))
+    if not len(names):
+        return math.nan
     model = covariance.risk_model(
         before,
         names,

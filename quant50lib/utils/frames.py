@@ -19,5 +19,4 @@ def typed(table: type[Table], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame
 
 @lru_cache(maxsize=None)
 def _dtypes(table: type[Table]) -> dict[str, str]:
-    found = {name: str(dtype) for name, dtype in table.empty().dtypes.items()}
-    return {str(name): "str" if dtype == "string" else dtype for name, dtype in found.items()}
+    return {str(name): str(dtype) for name, dtype in table.empty().dtypes.items()}

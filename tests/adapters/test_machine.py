@@ -89,6 +89,15 @@ def test_a_browser_that_is_named_but_missing(monkeypatch: pytest.MonkeyPatch) ->
     assert machine.browser(Settings()).ok
 
 
+def test_a_driver_that_does_not_start() -> None:
+    said = "libatomic.so.1: cannot open shared object file"
+    broken = machine.driver([sys.executable, "-c", f"import sys; sys.exit({said!r})"])
+    assert not broken.ok and said in broken.detail and "libatomic1" in broken.mend
+    assert not machine.driver(["/no/such/driver"]).ok
+    works = machine.driver([sys.executable, "-c", "print('Version 1.65.2')"])
+    assert works.ok and works.detail == "Version 1.65.2"
+
+
 def test_remedies_fit_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(machine.shutil, "which", lambda name: "/usr/bin/apt-get")

@@ -4,6 +4,7 @@ const API = "/api/v1";
 const KEY = "quant50-token";
 const BUSY = ["starting", "running"];
 const LOOK_AGAIN_MS = 2000;
+const AT_THE_LIMIT = 0.001;
 
 let readingIsGuarded = false;
 
@@ -108,11 +109,14 @@ function showLimits(limits) {
   const breached = limits.filter((l) => l.breached);
   at("breaches").textContent = breached.length ? `${breached.length} breached` : "all kept";
   at("breaches").className = `figure ${breached.length ? "down" : ""}`;
-  const used = (l) => (l.limit > 0 ? l.value / l.limit : 0);
-  const tightest = [...limits].sort((a, b) => used(b) - used(a))[0];
-  at("tightest").textContent = breached.length
-    ? breached.map((l) => l.rule).join(", ")
-    : `tightest: ${tightest.rule}, ${Math.round(100 * used(tightest))} % used`;
+  // room left as a share of the limit: the same sense for a cap and for a floor
+  const room = (l) => l.headroom / (Math.abs(l.limit) || 1);
+  const words = (some) => some.map((l) => l.rule.replaceAll("_", " ")).join(", ");
+  const full = limits.filter((l) => room(l) < AT_THE_LIMIT);
+  const tightest = [...limits].sort((a, b) => room(a) - room(b)).slice(0, 1);
+  if (breached.length) at("tightest").textContent = words(breached);
+  else if (full.length) at("tightest").textContent = `at the limit: ${words(full)}`;
+  else at("tightest").textContent = `tightest: ${words(tightest)}, ${Math.round(100 * room(tightest[0]))} % left`;
 }
 
 function showNewest(run) {
