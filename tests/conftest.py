@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,4 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def desk(demo_home: Path, tmp_path: Path) -> Path:
     """A copy of that home, to do anything with."""
-    home = tmp_path / "desk"
-    shutil.copytree(demo_home, home, symlinks=True)
-    for name in ("quant50.toml",):
-        text = (home / name).read_text()
-        (home / name).write_text(text.replace(str(demo_home), str(home)))
-    return home
+    return desks.copy(demo_home, tmp_path / "desk")

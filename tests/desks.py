@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,14 @@ def write(home: Path, settings: str = SETTINGS) -> Path:
     small = pd.concat([stocks, funds]).drop_duplicates("symbol")
     small.sort_values("symbol").to_csv(home / "names.csv", index=False)
     (home / "quant50.toml").write_text(f'[universe]\nfile = "{home}/names.csv"\n{settings}')
+    return home
+
+
+def copy(source: Path, home: Path) -> Path:
+    """The same desk in another home."""
+    shutil.copytree(source, home, symlinks=True)
+    settings = home / "quant50.toml"
+    settings.write_text(settings.read_text().replace(str(source), str(home)))
     return home
 
 

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
+from quant50lib.adapters import pdf
 from quant50lib.api import replies
 from quant50lib.contracts import Kpi, Order
-from quant50lib.pipeline import archive, runner
+from quant50lib.pipeline import archive
 from quant50lib.utils.config import Home
 from tests.api import archives
 from tests.api.conftest import NOW
@@ -141,7 +142,7 @@ def test_a_missing_pdf_is_printed_once(
         target.write_bytes(b"%PDF printed")
         return target
 
-    monkeypatch.setattr(runner.pdf, "export_pdf", export)
+    monkeypatch.setattr(pdf, "export_pdf", export)
     for _ in range(3):
         assert reader.get("/api/v1/report").content == b"%PDF printed"
     assert len(printed) == 1
