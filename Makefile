@@ -56,7 +56,7 @@ serve: setup ## the API and its page on loopback
 
 .PHONY: bench
 bench: setup-test ## measure what the README's table says, and write the table anew
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@$(BIN)/python benchmarks/table.py
 
 .PHONY: openapi
 openapi: setup ## write the OpenAPI document to build/openapi.json

@@ -145,7 +145,10 @@ class A4PDFExporter(WebPDFExporter):
         begun = time.monotonic()
         try:
             return await asyncio.wait_for(self._print(page), self.timeout_seconds)
-        except (Error, TimeoutError, OSError) as error:
+        except Exception as error:
+            # playwright says that its driver did not start by a bare Exception
+            if type(error) is not Exception and not isinstance(error, (Error, TimeoutError, OSError)):
+                raise
             after = time.monotonic() - begun
             said = str(error).strip().split("\n")[0] or type(error).__name__
             name = Path(self.executable_path).name

@@ -25,6 +25,8 @@ from quant50lib.pipeline.forkserver import CLIENT, READY
 from quant50lib.settings import RunnerSettings
 
 FORKED = "quant50-forked"
+#: a blocking client would wait for ever on a dead or endless cell: nbclient could not look up
+ASYNCHRONOUS = "jupyter_client.asynchronous.AsyncKernelClient"
 
 
 class Kernels:
@@ -103,7 +105,10 @@ class Kernels:
 
     def _start(self) -> KernelManager:
         manager = KernelManager(
-            kernel_name=self._kernel_name(), kernel_spec_manager=self._specs, transport="ipc"
+            kernel_name=self._kernel_name(),
+            kernel_spec_manager=self._specs,
+            transport="ipc",
+            client_class=ASYNCHRONOUS,
         )
         manager.ip = os.path.join(self._sockets, f"k{len(os.listdir(self._sockets))}")
         manager.log.setLevel(logging.ERROR)

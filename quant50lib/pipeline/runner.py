@@ -301,7 +301,6 @@ def _papermill(
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
-                request_save_on_cell_execute=False,
                 execution_timeout=settings.runner.cell_timeout_seconds,
                 on_cell_start=tell,
             )

@@ -125,16 +125,25 @@ def limits_table(limits: pd.DataFrame, sectors: int | None = None) -> Html:
 
 def events_table(events: pd.DataFrame, limit: int = 15) -> Html:
     """What the risk rules did."""
-    rows = events.assign(where=events["symbol"].where(events["symbol"] != "", "book"))
+    rows = events.assign(
+        where=events["symbol"].where(events["symbol"] != "", "book"),
+        measured=[_event_value(e.rule, e.value) for e in events.itertuples()],
+        against=[_event_value(e.rule, e.limit) for e in events.itertuples()],
+    )
     columns = {
         "session": text("Session", day),
         "rule": text("Rule", lambda rule: rule.replace("_", "-")),
         "where": text("Name"),
-        "value": Column("Measured", lambda value: pct(value, 2)),
-        "limit": Column("Against", lambda value: pct(value, 2)),
+        "measured": Column("Measured"),
+        "against": Column("Against"),
         "detail": text("What it did", wrap=True),
     }
     return table(rows, columns, limit, "no stop-loss, brake or halt acted")
+
+
+def _event_value(rule: str, value: float) -> str:
+    """Waiting is counted in sessions, everything else is a fraction."""
+    return f"{value:.0f} sessions" if rule in ("barred", "rearm") else pct(value, 2)
 
 
 def order_states_table(orders: pd.DataFrame) -> Html:
