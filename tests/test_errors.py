@@ -31,7 +31,9 @@ def test_every_drawn_error_exists_with_its_exit_code():
 
 
 def test_every_error_is_drawn():
-    ours = {c for c in errors._tree(errors.Quant50Error).values() if c.__module__ == errors.__name__}
+    ours = {
+        c for c in errors._tree(errors.Quant50Error).values() if c.__module__ == errors.__name__
+    }
     assert {c.__name__ for c in ours} - {"Quant50Error"} == set(drawn())
 
 

@@ -147,7 +147,9 @@ class A4PDFExporter(WebPDFExporter):
             return await asyncio.wait_for(self._print(page), self.timeout_seconds)
         except Exception as error:
             # playwright says that its driver did not start by a bare Exception
-            if type(error) is not Exception and not isinstance(error, (Error, TimeoutError, OSError)):
+            if type(error) is not Exception and not isinstance(
+                error, (Error, TimeoutError, OSError)
+            ):
                 raise
             after = time.monotonic() - begun
             said = str(error).strip().split("\n")[0] or type(error).__name__

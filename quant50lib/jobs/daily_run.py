@@ -34,6 +34,7 @@ def run(
     watch: runner.Watcher = lines,
 ) -> tuple[RunInfo, bool]:
     """Open the desk and run one session; see `desk.daily`."""
+    desk.check(date, from_stage)
     with desk.open_desk(home, settings, secrets, now) as opened:
         return desk.daily(opened, date, watch, from_stage)
 

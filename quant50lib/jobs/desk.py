@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from quant50lib.adapters import broker
-from quant50lib.contracts import Schedule
+from quant50lib.contracts import Schedule, stages_of
 from quant50lib.errors import SettingsError
 from quant50lib.pipeline import archive, provenance, runner
 from quant50lib.pipeline.archive import RunInfo
@@ -103,6 +103,21 @@ def paper_desk(home: Home, settings: Settings, secrets: Secrets, kernels: Kernel
     endpoints = {"trading": settings.alpaca.trading_url, "data": settings.alpaca.data_url}
     source = f"alpaca feed={settings.data.feed}"
     return Desk(home, settings, secrets, endpoints, source, "Alpaca PAPER account", kernels)
+
+
+def check(date: str | None, from_stage: str | None = None) -> None:
+    """Refuse what can be refused before anything is started or reached.
+
+    Raises
+    ------
+    SettingsError
+        The date is no session, or there is no such stage in a daily run.
+    """
+    if date is not None:
+        dates.as_session(date)
+    names = [stage.name for stage in stages_of("daily")]
+    if from_stage is not None and from_stage not in names:
+        raise SettingsError(f"{from_stage!r} is no stage of a daily run: {', '.join(names)}")
 
 
 def daily(

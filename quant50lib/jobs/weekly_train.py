@@ -26,6 +26,7 @@ def run(
     again: bool = False,
 ) -> tuple[RunInfo, bool]:
     """Open the desk and train once; see `desk.weekly`."""
+    desk.check(date)
     with desk.open_desk(home, settings, secrets, now) as opened:
         return desk.weekly(opened, date, watch, again)
 

@@ -111,7 +111,7 @@ def begin(home: Home, settings: Settings, order: Order) -> RunInfo:
         "corrects": [r.id for r in old if r.sealed] if sealed else [],
     }
     if order.from_stage:
-        _take_over(plan, path, order, [r for r in old if r.id != run_id])
+        _take_over(plan, path, order, order.from_stage, [r for r in old if r.id != run_id])
     archive.write_json(path / OPEN, plan)
     return _opened(path)
 
@@ -133,12 +133,12 @@ def plan_id(home: Home, settings: Settings, schedule: Schedule, date: str) -> st
     )
 
 
-def _take_over(plan: dict[str, Any], path: Path, order: Order, old: list[RunInfo]) -> None:
+def _take_over(
+    plan: dict[str, Any], path: Path, order: Order, from_stage: str, old: list[RunInfo]
+) -> None:
     """Forget the stages from `from_stage` on; the ones before come from this or an older run."""
     names = [stage.name for stage in stages_of(order.schedule)]
-    if order.from_stage not in names:
-        raise SettingsError(f"{order.from_stage!r} is no stage of a {order.schedule} run: {names}")
-    before = names[: names.index(order.from_stage)]
+    before = names[: names.index(from_stage)]
     done = {n for n, s in plan["stages"].items() if s["state"] == "done"}
     source = next((r for r in old if set(before) <= _done(r)), None)
     if not set(before) <= done and source is None:
