@@ -44,16 +44,15 @@ def write(home: Path, settings: str = SETTINGS) -> Path:
     stocks = names[names["kind"] == "stock"].groupby("sector", sort=True).head(4)
     funds = names[names["symbol"].isin(["SPY", "QQQ", "TLT", "GLD", "EFA", "XLK", "XLU", "AGG"])]
     small = pd.concat([stocks, funds]).drop_duplicates("symbol")
-    small.sort_values("symbol").to_csv(home / "names.csv", index=False)
-    (home / "quant50.toml").write_text(f'[universe]\nfile = "{home}/names.csv"\n{settings}')
+    names_file = home.parent / "names.csv"  # beside the home: a copy of the desk has equal settings
+    small.sort_values("symbol").to_csv(names_file, index=False)
+    (home / "quant50.toml").write_text(f'[universe]\nfile = "{names_file}"\n{settings}')
     return home
 
 
 def copy(source: Path, home: Path) -> Path:
     """The same desk in another home."""
     shutil.copytree(source, home, symlinks=True)
-    settings = home / "quant50.toml"
-    settings.write_text(settings.read_text().replace(str(source), str(home)))
     return home
 
 

@@ -13,16 +13,12 @@ import json
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
 from quant50lib.contracts import Stage, stage_named, stages_of
 from quant50lib.jobs.desk import kernels_of, paper_desk, simulated_desk
 from quant50lib.jobs.entry import guarded
 from quant50lib.jobs.progress import lines
 from quant50lib.pipeline import archive, runner, scratch
 from quant50lib.settings import Secrets, Settings
-from quant50lib.simulator import process
-from quant50lib.simulator.process import Twin
 from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 
@@ -69,7 +65,7 @@ def _make(
         if settings.broker == "paper":
             opened = paper_desk(home, settings, secrets, kernels)
         else:
-            twin = stack.enter_context(_own_twin(settings, session, folder))
+            twin = stack.enter_context(scratch.own_twin(settings, session, folder))
             opened = simulated_desk(home, settings, secrets, kernels, twin)
         order = runner.Order(
             schedule=scratch.schedule_of(stage),
@@ -84,12 +80,6 @@ def _make(
         )
         runner.run(home, settings, secrets, order, kernels, lines, until=stage.name)
     return folder
-
-
-def _own_twin(settings: Settings, session: pd.Timestamp, folder: Path) -> Twin:
-    names, state = settings.universe.file, folder / "twin.sqlite"
-    now = dates.scheduled(session)
-    return process.attach_or_start(state, settings.simulator, names, now, folder / "twin.log")
 
 
 def main() -> None:

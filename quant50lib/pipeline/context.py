@@ -238,9 +238,12 @@ class StageContext:
 
     # -- the desk ------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def endpoints(self) -> dict[str, str]:
-        """Where the broker and the market data answer."""
+        """Where the broker and the market data answer; a scratch run has a twin of its own."""
+        if self.scratch and self.settings.broker == "sim":
+            url = scratch.own_twin(self.settings, self.run_date, self.folder).url
+            return {"trading": url, "data": url}
         return dict(self._facts["endpoints"])
 
     @cached_property

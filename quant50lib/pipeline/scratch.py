@@ -10,10 +10,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import pandas as pd
 
 from quant50lib.contracts import Schedule, Stage, stages_of
 from quant50lib.errors import SettingsError, StageFailed
 from quant50lib.pipeline import archive
+from quant50lib.settings import Settings
+from quant50lib.simulator import process
+from quant50lib.simulator.process import Twin
 from quant50lib.utils import dates
 from quant50lib.utils.config import Home
 
@@ -44,6 +50,14 @@ def prepare(home: Home, stage: Stage, run_date: str) -> str:
             exit_code=done.returncode,
         )
     return str(json.loads(done.stdout.splitlines()[-1])["run_dir"])
+
+
+def own_twin(settings: Settings, session: pd.Timestamp, folder: Path) -> Twin:
+    """A twin that belongs to a scratch run, its clock at 22:00 UTC of the session; it ends with
+    the process that asks for it."""
+    state, names = folder / "twin.sqlite", settings.universe.file
+    now = dates.scheduled(session)
+    return process.attach_or_start(state, settings.simulator, names, now, folder / "twin.log")
 
 
 def schedule_of(stage: Stage) -> Schedule:

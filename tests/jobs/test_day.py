@@ -19,7 +19,7 @@ import scrapbook
 
 from quant50lib.contracts import Equity, Fill, Limit, Order, Target, stages_of
 from quant50lib.pipeline import archive
-from quant50lib.utils import dates
+from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 from tests import desks
 
@@ -339,7 +339,7 @@ def test_kill_between_journal_and_post_loses_and_doubles_no_order(desk):
     from quant50lib.settings import SimulatorSettings
     from quant50lib.simulator import process as twins
 
-    names = desk / "names.csv"
+    names = config.load(Home(desk), {}).universe.file
     twin = twins.attach_or_start(
         desk / "data" / "twin" / "twin.sqlite", SimulatorSettings(), names, None
     )
@@ -396,8 +396,6 @@ def sending(home: Path, n: int) -> bool:
 def test_a_notebook_opened_by_hand_works_and_can_send_nothing(desk, tmp_path):
     import papermill
 
-    from quant50lib.utils import config
-
     out = tmp_path / "out.ipynb"
     environment = desks.environment(desk)
     code = (
@@ -409,6 +407,11 @@ def test_a_notebook_opened_by_hand_works_and_can_send_nothing(desk, tmp_path):
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert papermill.inspect_notebook(str(out))
+    first = str(config.notebooks() / "01_ingest.ipynb")
+    done = subprocess.run(
+        [*words[:3], first, str(out)], env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
     older = [*words, "run_date=2023-06-30"]
     done = subprocess.run(older, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
