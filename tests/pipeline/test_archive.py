@@ -175,3 +175,10 @@ def test_scrubbing_takes_every_path_of_this_machine_out(home):
     assert (
         archive.scrub(text, home) == "<home>/runs and <environment>/lib and <checkout>/quant50lib"
     )
+
+
+def test_the_committed_sample_run_is_as_it_was_sealed():
+    home = Home(archive.checkout() / "runs" / "sample")
+    (run,) = archive.runs(home)
+    assert run.sealed and archive.verify(home) == [] and run.pdf
+    assert run.facts["simulated"].startswith("SIMULATED")
