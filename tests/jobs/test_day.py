@@ -334,62 +334,6 @@ def test_two_runs_of_one_desk_exclude_each_other(desk):
         assert other.returncode == 2 and str(process.pid) in other.stderr, other.stderr
 
 
-def test_kill_between_journal_and_post_loses_and_doubles_no_order(desk):
-    """The twin hangs on the sixth POST; the whole process group dies there; then it is run again."""
-    from quant50lib.settings import SimulatorSettings
-    from quant50lib.simulator import process as twins
-
-    names = config.load(Home(desk), {}).universe.file
-    twin = twins.attach_or_start(
-        desk / "data" / "twin" / "twin.sqlite", SimulatorSettings(), names, None
-    )
-    try:
-        fault = {"match": {"method": "POST", "path_regex": "/v2/orders", "nth": 3}, "times": 1}
-        post(f"{twin.control_url}/sim/faults", [{**fault, "action": {"hang": {}}}])
-        with desks.begun(
-            desk, "run", "--now", desks.instant(SECOND), QUANT50_EXECUTE__READ_TIMEOUT_SECONDS="60"
-        ) as process:
-            wait_for(lambda: sending(desk, 2), 120)
-            time.sleep(1)  # the third order is in the journal, and its POST hangs
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        for left in children_of(desk):
-            if left.pid != twin.pid:
-                left.kill()
-        requests_of(twin.control_url, "DELETE")
-        done = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-        assert done.returncode == 0, done.stdout + done.stderr
-        truth = [
-            o for o in twin.truth()["orders"] if SECOND.replace("-", "") in o["client_order_id"]
-        ]
-    finally:
-        twin.stop()
-    wanted = archive.read_table(daily(desk, SECOND).path, Order).query("state == 'accepted'")
-    assert len(wanted) >= 3
-    there = {o["client_order_id"]: Decimal(o["qty"]) for o in truth}
-    assert there == {o.client_order_id: Decimal(str(o.qty)) for o in wanted.itertuples()} and len(
-        there
-    ) == len({(o["symbol"], o["side"]) for o in truth})
-
-
-def post(url: str, body: object) -> None:
-    import requests
-
-    requests.post(url, json=body, timeout=5).raise_for_status()
-
-
-def requests_of(control_url: str, method: str) -> None:
-    import requests
-
-    requests.request(method, f"{control_url}/sim/faults", timeout=5).raise_for_status()
-
-
-def sending(home: Path, n: int) -> bool:
-    """Whether the run has come to its order number `n`, the first being 0."""
-    log = daily(home, SECOND).path / "log.jsonl" if state_of(home, "execute") else None
-    return bool(log) and any(json.loads(x).get("n") == n for x in log.read_text().splitlines())
-
-
 # -- notebooks by hand ----------------------------------------------------------------------------
 
 
