@@ -50,13 +50,14 @@ class AppendOnly:
         """SQL that says again, just before `$next`, what is in force then of the revised keys.
 
         A row that arrives late, with a `known_at` before other knowledge, must not change what was
-        seen at those later moments; and a row seen again then was not stored again.
+        seen at those later moments; and a row seen again then was not stored again. What an
+        earlier late arrival has said again already is left alone.
         """
         key = ", ".join(self.key)
         revised = f"({key}) IN (SELECT ({key}) FROM staged WHERE revises)"
         return (
             f"INSERT INTO {self.name} SELECT {', '.join(self.columns)}, $eve, source "
-            f"FROM ({self.in_force(['known_at <= $next', revised])}) WHERE known_at < $next"
+            f"FROM ({self.in_force(['known_at <= $next', revised])}) WHERE known_at < $eve"
         )
 
     def in_force(self, where: Sequence[str]) -> str:

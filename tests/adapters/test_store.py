@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quant50lib.adapters import database
@@ -185,6 +185,7 @@ def test_frames_that_are_no_bars_are_refused_and_nothing_is_stored(store):
         unique_by=lambda batch: batch[0],
     )
 )
+@example([(hour, [("A", D1, close)]) for hour, close in ((0, 1), (3, 1), (1, 2), (2, 1))])
 def test_every_moment_is_remembered_as_it_was_seen(tmp_path_factory, batches):
     """Against plain dictionaries, one per moment, whatever the order in which knowledge arrives."""
     store = Store(tmp_path_factory.mktemp("s") / "m.duckdb")
