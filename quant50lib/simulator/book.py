@@ -24,6 +24,7 @@ from quant50lib.simulator.records import (
     Position,
     identifier,
 )
+from quant50lib.simulator.rules import Rules
 from quant50lib.simulator.state import StateFile
 from quant50lib.simulator.timetable import NEW_YORK, moment, new_york_date, timetable
 
@@ -37,21 +38,6 @@ CONFIGURATION: dict[str, Any] = {
     "suspend_trade": False,
     "trade_confirm_email": "all",
 }
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How the twin behaves; kept in the state file and set anew by a reset."""
-
-    seed: int = 50
-    cash: str = "100000"
-    multiplier: str = "1"
-    no_shorting: bool = True
-    p_partial: float = 0.10
-    half_spread_bps: float = 1.0
-    reserve_factor: str = "1"  # a market buy reserves the latest price times this
-    splits_on_paper: str = "apply"
-    rate_limit: int | None = None
 
 
 @dataclass

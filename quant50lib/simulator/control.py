@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import orjson
@@ -15,11 +14,11 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from quant50lib.simulator.account import order_reply
 from quant50lib.simulator.app import Twin, refuse
-from quant50lib.simulator.book import Rules
 from quant50lib.simulator.exchange import Exchange
 from quant50lib.simulator.faults import parse_fault
 from quant50lib.simulator.records import text
 from quant50lib.simulator.refusals import Refusal
+from quant50lib.simulator.rules import Rules
 from quant50lib.simulator.timetable import SECOND, parse_instant, utc_text
 
 control_routes = APIRouter(prefix="/sim")
@@ -109,28 +108,10 @@ async def reset(request: Request) -> Response:
         raise Refusal(422, None, f"unknown or not simulated: {', '.join(unknown)}")
     now = _instant(body.pop("now")) if "now" in body else twin.exchange.now
     rules = replace(twin.exchange.rules, **body)
-    _check_rules(rules)
     twin.exchange.reset(rules, now)
     twin.faults.rules.clear()
     twin.requests.clear()
     return _reply({"now": utc_text(now)})
-
-
-def _check_rules(rules: Rules) -> None:
-    try:
-        right = (
-            Decimal(rules.cash) >= 0
-            and Decimal(rules.reserve_factor) > 0
-            and 0 <= float(rules.p_partial) <= 1
-            and float(rules.half_spread_bps) >= 0
-            and rules.multiplier in ("1", "2", "4")
-            and rules.no_shorting is True
-            and rules.splits_on_paper in ("apply", "ignore")
-        )
-    except (TypeError, InvalidOperation, ValueError):
-        right = False
-    if not right:
-        raise Refusal(422, None, f"not a set of rules: {rules}")
 
 
 @control_routes.post("/faults")

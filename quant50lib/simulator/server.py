@@ -27,12 +27,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from quant50lib.errors import Quant50Error, SettingsError
 from quant50lib.simulator.app import Twin
-from quant50lib.simulator.book import Rules
 from quant50lib.simulator.control import control_app
 from quant50lib.simulator.demo import DemoMarket
 from quant50lib.simulator.exchange import Exchange
 from quant50lib.simulator.faults import TRANSPORT, App, Receive, Scope, Send
 from quant50lib.simulator.market import FileMarket, Listing, Market, read_universe
+from quant50lib.simulator.rules import Rules
 from quant50lib.simulator.state import StateFile
 from quant50lib.simulator.timetable import parse_instant
 

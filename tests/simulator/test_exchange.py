@@ -19,7 +19,6 @@ from quant50lib.simulator.account import (
     order_reply,
     position_reply,
 )
-from quant50lib.simulator.book import Rules
 from quant50lib.simulator.exchange import Exchange
 from quant50lib.simulator.history import equity_history
 from quant50lib.simulator.listing import list_activities, list_orders
@@ -27,6 +26,7 @@ from quant50lib.simulator.market import Action
 from quant50lib.simulator.prices import path_price
 from quant50lib.simulator.records import OPEN_STATUSES, Order
 from quant50lib.simulator.refusals import Refusal
+from quant50lib.simulator.rules import Rules
 from quant50lib.simulator.state import StateFile
 from quant50lib.simulator.timetable import parse_instant, utc_text
 from quant50lib.simulator.validation import parse_order, read_body
