@@ -14,9 +14,16 @@ from typing import Any
 from quant50lib.simulator.refusals import Refusal
 
 
-def guess(default: Any, *others: Any, about: str) -> Any:
-    """A rule that stands for something the real service does not document."""
-    return field(default=default, metadata={"values": (default, *others), "about": about})
+def guess(default: Any, *others: Any, about: str, only: bool = True) -> Any:
+    """A rule that stands for something the real service does not document.
+
+    `only` says that it has these values and no other.
+    """
+    values = (default, *others)
+    return field(
+        default=default,
+        metadata={"values": values, "choices": values if only else (), "about": about},
+    )
 
 
 def choice(default: Any, *others: Any, about: str) -> Any:
@@ -46,7 +53,9 @@ class Rules:
         metadata={"about": 'sessions that differ: {"2026-12-24": "13:00", "2026-12-31": null}'},
     )
     # what the real service might do
-    reserve_factor: str = guess("1", "1.04", about="a market buy reserves the ask times this")
+    reserve_factor: str = guess(
+        "1", "1.04", about="a market buy reserves the ask times this", only=False
+    )
     splits_on_paper: str = guess(
         "apply", "late", "ignore", about="at 04:00 of the ex-date, days later, or never"
     )
@@ -78,7 +87,7 @@ class Rules:
 
     def __post_init__(self) -> None:
         for rule in fields(self):
-            allowed = rule.metadata.get("values") or rule.metadata.get("choices")
+            allowed = rule.metadata.get("choices")
             value = getattr(self, rule.name)
             if allowed and (type(value), value) not in [(type(v), v) for v in allowed]:
                 raise Refusal(422, None, f"{rule.name} is one of {list(allowed)}, not {value!r}")
