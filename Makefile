@@ -25,7 +25,12 @@ demo: setup ## set up, train once, run the newest closed session on the simulate
 
 .PHONY: test
 test: setup-test ## set up and run all tests, with coverage (at least 85 %)
-	@$(BIN)/python -m pytest --cov=quant50lib --cov-report=term --cov-report=xml $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	  --cov=quant50lib --cov-report=term --cov-report=xml $(ARGS)
+
+.PHONY: prove
+prove: setup-test ## every crash point, every fault at every call, 1,000 pairs: prints what was tried
+	@QUANT50_PROOF=all $(BIN)/python -m pytest -q -s --durations=5 tests/proof $(ARGS)
 
 .PHONY: setup-test
 setup-test:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import subprocess
 import sys
@@ -11,11 +12,16 @@ from typing import Annotated, Any, TypeVar
 
 import pandas as pd
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from quant50lib.errors import ArchiveError, SettingsError
-from quant50lib.jobs.entry import guarded
+from quant50lib.commands import data
+from quant50lib.commands.shared import Now
+from quant50lib.commands.shared import do as _do
+from quant50lib.commands.shared import err, out
+from quant50lib.commands.shared import present as _present
+from quant50lib.commands.shared import shown as _shown
+from quant50lib.errors import ArchiveError, ReconciliationError, SettingsError
 from quant50lib.utils import config
 
 Result = TypeVar("Result")
@@ -38,32 +44,11 @@ Exit codes: 0 done · 2 settings or command · 3 data · 4 no portfolio · 5 a r
 6 broker · 7 books differ · 8 archive · 1 a bug.
 """,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+app.registered_commands += data.app.registered_commands
 
 Date = Annotated[
     str | None, typer.Option("--date", help="Session, YYYY-MM-DD. Default: the newest closed one.")
 ]
-Now = Annotated[
-    str | None,
-    typer.Option("--now", help="Pretend it is this instant (ISO 8601). Simulated broker only."),
-]
-
-
-def _do(work: Callable[[], Result]) -> Result:
-    return guarded(work, lambda text: err.print(text, style="red", markup=False, soft_wrap=True))
-
-
-def _present(now: str | None, broker: str) -> pd.Timestamp:
-    if now is None:
-        return pd.Timestamp.now("UTC")
-    if broker != "sim":
-        raise SettingsError('--now rehearses on the simulated broker only, and broker = "paper"')
-    try:
-        moment = pd.Timestamp(now)
-    except ValueError as error:
-        raise SettingsError(f"--now {now!r} is no instant; write 2026-11-20T22:00Z") from error
-    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
 
 
 def _watched(title: str, work: Callable[[Any], Result]) -> Result:
@@ -303,15 +288,110 @@ def orders(
 
 
 @app.command()
+def reconcile(
+    adopt: Annotated[
+        str,
+        typer.Option(metavar="REASON", help="Take the broker's side over where the two differ."),
+    ] = "",
+    symbol: Annotated[
+        str, typer.Option(help="With --adopt: the shares of this name alone, frozen or not.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    now: Now = None,
+) -> None:
+    """Hold our books against the broker's: orders, fills, positions, cash (exit 7 if they differ).
+
+    Nothing is changed at the broker. Both sides are shown here and on a page under data/reports.
+
+    **Examples**
+
+        quant50 reconcile
+        quant50 reconcile --adopt "sold 3 AAA by hand on the web page"
+        quant50 reconcile --adopt "paper never applied the split" --symbol BBB
+    """
+    from quant50lib.jobs import books
+    from quant50lib.services import comparison
+
+    def work() -> None:
+        home = config.home()
+        settings = config.load(home)
+        moment, who = _present(now, settings.broker), getpass.getuser()
+        look = books.reconcile(home, settings, config.secrets(), moment, adopt, who, symbol)
+        if as_json:
+            out.print_json(comparison.as_frame(look.done.lines).to_json(orient="records"))
+        else:
+            _say_sides(look)
+        if look.done.differences:
+            raise ReconciliationError(comparison.explained(look.done.differences))
+
+    _do(work)
+
+
+def _say_sides(look: Any) -> None:
+    """Both sides as a table: what differs, and of the rest what is not merely an old fill."""
+    table = Table("what", "name", "ours", "theirs", "difference", "remark")
+    for line in look.done.lines:
+        if line.difference or line.what != "fill":
+            style = "red" if line.differs else "yellow" if line.difference else ""
+            cells = (line.what, line.name, line.ours, line.theirs, line.difference, line.remark)
+            table.add_row(*map(escape, cells), style=style)
+    out.print(table)
+    fills = sum(line.what == "fill" for line in look.done.lines)
+    said = f"{len(look.done.lines)} lines compared, {fills} of them fills"
+    adopted = f" · {look.adopted} events adopted" if look.adopted else ""
+    out.print(f"{said}, {len(look.done.differences)} differ{adopted}")
+    for name, reason in sorted(look.done.frozen.items()):
+        out.print(f"frozen: {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
+    for remark in look.done.remarks:
+        out.print(f"look at {remark}", style="yellow", markup=False, soft_wrap=True)
+    out.print(f"page: {_shown(look.page)}", soft_wrap=True)
+
+
+@app.command()
+def halt(reason: Annotated[str, typer.Argument(help="Why; it is kept.")]) -> None:
+    """Throw the kill switch: nothing is bought any more until `quant50 resume`; sells still go.
+
+    It is a file beside the ledger and an event in it: it works at once, also on a run that is at
+    work, and survives restarts.
+    """
+    from quant50lib.jobs import books
+
+    def work() -> None:
+        home = config.home()
+        left = books.halt(home, config.load(home), reason, _present(None, "sim"))
+        out.print(f"halted: {reason}", markup=False, soft_wrap=True)
+        if left:
+            out.print(left, markup=False, soft_wrap=True)
+
+    _do(work)
+
+
+@app.command()
+def resume(reason: Annotated[str, typer.Argument(help="Why; it is kept.")]) -> None:
+    """Lift the kill switch. Orders that it kept back go with the next run while their session lasts."""
+    from quant50lib.jobs import books
+
+    def work() -> None:
+        home = config.home()
+        books.resume(home, config.load(home), reason, _present(None, "sim"))
+        out.print(f"resumed: {reason}", markup=False, soft_wrap=True)
+
+    _do(work)
+
+
+@app.command()
 def status() -> None:
     """Show the desk: its runs, its newest equity, and what is unfinished."""
     from quant50lib.contracts import Equity
+    from quant50lib.jobs import books
     from quant50lib.pipeline import archive
 
     def work() -> None:
         home = config.home()
         settings = config.load(home)
         out.print(f"home {_shown(home.root)} · broker {settings.broker}", soft_wrap=True)
+        if reason := books.halted(home, settings):
+            out.print(f"halted: {reason}", style="red", markup=False, soft_wrap=True)
         if archive.is_locked(home.lock):
             out.print(f"a run is at work (process {home.lock.read_text()})")
         found = archive.runs(home)
@@ -374,11 +454,26 @@ def simulate(
     port: Annotated[int, typer.Option(help="Of Alpaca's interface; 0: any free one.")] = 0,
     control_port: Annotated[int, typer.Option(help="Of the control plane.")] = 0,
     state: Annotated[Path | None, typer.Option(help="The file that remembers the account.")] = None,
-    market: Annotated[str, typer.Option(help="demo, or a Parquet of real daily bars.")] = "demo",
+    market: Annotated[
+        str | None,
+        typer.Option(
+            help="demo (the usual), none (only what the control plane sets), or a Parquet."
+        ),
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="Begin anew with this day: a name, or a TOML file.")
+    ] = None,
+    list_scenarios: Annotated[
+        bool, typer.Option("--list-scenarios", help="Say which days are shipped, and stop.")
+    ] = False,
     actions: Annotated[Path | None, typer.Option(help="CSV of corporate actions.")] = None,
     universe: Annotated[Path | None, typer.Option(help="CSV of names of the demo.")] = None,
-    cash: Annotated[str, typer.Option(help="Opening cash, US dollars.")] = "100000",
+    cash: Annotated[str | None, typer.Option(help="Opening cash, US dollars; 100000.")] = None,
     now: Annotated[str | None, typer.Option(help="The clock of a fresh account.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the demo market and partial fills.")] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a rule of GET /sim/rules; repeatable.")
+    ] = None,
 ) -> None:
     """Run the twin of Alpaca alone, for any Alpaca client, until Ctrl-C.
 
@@ -386,32 +481,48 @@ def simulate(
     restart in its state file. The control plane (its address is printed too; /docs there) moves the
     clock, sets prices and scripts faults.
 
-    **Example**
+    **Examples**
 
         quant50 simulate --port 8900 --control-port 8901 --market bars.parquet
+        quant50 simulate --scenario crash_12
+        quant50 simulate --rule p_partial=0 --rule splits_on_paper=late
     """
+    from quant50lib.simulator import scenario as scenarios
 
     def work() -> None:
+        if list_scenarios:
+            for name in scenarios.names():
+                found = scenarios.load(name)
+                out.print(f"{name}: {found.title}\n    {found.claim}", soft_wrap=True)
+            return
         home = config.home()
-        place = state or home.data / "twin" / "simulate.sqlite"
+        place = state or home.data / "twin" / _state_name(scenario)
         place.parent.mkdir(parents=True, exist_ok=True)
-        moment = _present(now, "sim").isoformat() if now or market == "demo" else None
+        begins = scenario is None and (now or market in (None, "demo", "none"))
         asked = {
             "--state": place,
             "--port": port,
             "--control-port": control_port,
             "--market": market,
+            "--scenario": scenario,
             "--actions": actions,
             "--universe": universe or config.load(home).universe.file,
             "--cash": cash,
-            "--now": moment,
+            "--now": _present(now, "sim").isoformat() if begins else now,
+            "--seed": seed,
         }
         words = [str(word) for pair in asked.items() if pair[1] is not None for word in pair]
+        words += [word for one in rule or () for word in ("--rule", one)]
         done = subprocess.run([sys.executable, "-m", "quant50lib.simulator", *words])
         if done.returncode:
             raise SystemExit(done.returncode)
 
     _do(work)
+
+
+def _state_name(scenario: str | None) -> str:
+    """A scenario empties its account, so it has one of its own."""
+    return f"scenario-{Path(scenario).stem}.sqlite" if scenario else "simulate.sqlite"
 
 
 @app.command()
@@ -461,14 +572,6 @@ def contracts() -> None:
     from quant50lib.utils.pages import contracts_page
 
     typer.echo(contracts_page(), nl=False)
-
-
-def _shown(path: Path) -> str:
-    """A path as a person would type it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _say_run(info: Any, done: bool) -> None:

@@ -21,6 +21,20 @@ reports an exception by its name, so names are unique and `by_name` finds the cl
 
 from __future__ import annotations
 
+from typing import Literal
+
+#: what a refusal of an order is about
+RefusalKind = Literal[
+    "insufficient_buying_power",
+    "insufficient_qty",
+    "wash",
+    "untradable",
+    "not_fractionable",
+    "account_blocked",
+    "validation",
+    "other",
+]
+
 
 class Quant50Error(Exception):
     """Base of all expected failures; its text says what to do next."""
@@ -71,7 +85,15 @@ class Unreachable(BrokerError):
 
 
 class OrderRefused(BrokerError):
-    """The broker refused an order and said why."""
+    """The broker refused an order and said why; `kind` sorts the reason, for a program to read.
+
+    The first three kinds may pass once other orders are filled or cancelled; a name that is taken
+    is never a refusal, since then the order exists (`OutcomeUnknown`).
+    """
+
+    def __init__(self, message: str = "", kind: RefusalKind = "other") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class OutcomeUnknown(BrokerError):

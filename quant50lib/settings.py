@@ -32,6 +32,13 @@ class UniverseSettings(Section):
     """Which names the desk may hold."""
 
     file: Path | None = Field(None, description="a CSV in place of the packaged universe")
+    membership: Path | None = Field(
+        None, description="a CSV of symbol, first, last: when each stock was a member; none: always"
+    )
+    renames: Path | None = Field(
+        None,
+        description="a CSV of symbol, later_symbol and, where known, date: one company's tickers",
+    )
     benchmark: str = Field("SPY", description="excess returns and betas are measured against it")
 
 
@@ -45,13 +52,34 @@ class DataSettings(Section):
         5, description="sessions before the newest stored one that are asked again, for revisions"
     )
     coverage_min: Fraction = Field(0.95, description="share of live names that must have a bar")
-    jump_max: Positive = Field(0.45, description="a one-day return above it needs an explanation")
+    jump_max: Positive = Field(0.40, description="a one-day return above it needs an explanation")
+    news_volume: Positive = Field(
+        5.0, description="times the usual value traded: a jump with so much trade is news"
+    )
+    quiet_volume: Positive = Field(
+        1.5, description="times the usual volume: a move with less was not caused by trade"
+    )
+    displaced_scales: Positive = Field(
+        10.0, description="times a name's usual overnight move: its bar belongs to another day"
+    )
+    disorder_share: Fraction = Field(
+        0.02, description="share of names with a bar out of place that makes a day unfit"
+    )
+    split_tolerance: Positive = Field(
+        0.01, description="a gap this near to a split's ratio, relative, looks like the split"
+    )
     quarantine_sessions: Count = Field(
         21, description="a finding this recent keeps a name out of trading"
     )
     min_history_sessions: Count = Field(252, description="bars without which a name is not bought")
     action_overlap_sessions: Annotated[int, Field(ge=0)] = Field(
         63, description="sessions back for which corporate actions are asked again"
+    )
+    vendor_sample: Annotated[int, Field(ge=0)] = Field(
+        8, description="names whose adjusted closes are held against the vendor's each session"
+    )
+    vendor_tolerance: Fraction = Field(
+        5e-4, description="relative difference that is none, beyond rounding to the cent"
     )
     store_wait_seconds: Positive = Field(10.0, description="patience with another process's lock")
 
@@ -88,6 +116,9 @@ class FeatureSettings(Section):
     standardise: Literal["rank", "zscore", "sector_rank"] = "rank"
     min_dollar_volume: NonNegative = Field(
         1e6, description="median over 21 sessions, US dollars; thinner names are not traded"
+    )
+    min_price: NonNegative = Field(
+        1.0, description="close as traded, US dollars; cheaper names are not traded"
     )
 
 
@@ -179,12 +210,29 @@ class ExecuteSettings(Section):
     max_order_weight: Fraction = Field(0.10, description="of equity")
     max_orders: Count = 200
     max_volume_share: Fraction = Field(0.01, description="of median daily volume, 21 sessions")
+    max_price_gap: Fraction = Field(
+        0.01, description="between the close and the price that the holding is valued at"
+    )
     connect_timeout_seconds: Positive = 3.05
     read_timeout_seconds: Positive = 15.0
-    requests_per_minute: Count = Field(180, description="below the broker's 200")
+    requests_per_minute: Count = Field(
+        180, description="below the broker's 200; the twin on loopback has no limit"
+    )
+    max_clock_skew_seconds: Positive = Field(
+        120.0, description="broker = \"paper\": this machine's clock may differ from the broker's"
+    )
+    account_prefix: str = Field(
+        "PA", description="of a paper account's number; an account without it is not traded on"
+    )
     poll_seconds: Positive = 1.0
     settle_seconds: Positive = Field(20.0, description="patience for orders to be acknowledged")
     grace_seconds: NonNegative = Field(2.0, description="between two looks for an unseen order")
+    unknown_minutes: NonNegative = Field(
+        30.0, description="an order of unknown fate freezes its name after that"
+    )
+    stuck_minutes: NonNegative = Field(
+        30.0, description="an order still open so long after its session freezes its name"
+    )
 
 
 class ReportSettings(Section):

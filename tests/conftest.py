@@ -14,7 +14,7 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a small desk after `quant50 demo` on its first session; do not change it."""
     home = desks.write(tmp_path_factory.mktemp("demo") / "desk")
     done = desks.quant50(home, "demo", "--now", desks.instant(desks.FIRST))
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.code == 0, done.out + done.err
     return home
 
 

@@ -8,15 +8,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from typer.testing import CliRunner
 
+from quant50lib import cli
 from quant50lib.adapters import universe
-from quant50lib.utils import dates
+from quant50lib.jobs import desk
+from quant50lib.utils import config, dates
+from quant50lib.utils.config import Home
 
 FIRST = "2024-06-27"
+#: for commands that come to no stage: the process that kernels are forked from is not missed
+NO_FORKS = {"QUANT50_RUNNER__FORK_KERNELS": "false"}
 SETTINGS = """
 [data]
 history_years = 2
@@ -67,34 +75,66 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**own, "QUANT50_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def invoke(home: Path, *words: str, **more: str) -> Said:
+    """The command in this process: quick, where that nothing else is running is not the point."""
+    wanted = environment(home, COLUMNS="200", **more)
+    absent = {name: None for name in os.environ if name not in wanted}
+    done = CliRunner().invoke(cli.app, words, env={**wanted, **absent})
+    return Said(done.exit_code, done.stdout, done.stderr)
+
+
+@contextmanager
+def prepared(home: Path) -> Iterator[None]:
+    """A twin that stays up, and kernels that are ready, for the commands of a block."""
+    place = Home(home)
+    settings = config.load(place, environment(home))
+    with (
+        desk.twin_of(place, settings, dates.scheduled(FIRST)),  # never moves a clock back
+        desk.kernels_of(place, settings) as kernels,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(desk, "kernels_of", lambda *_: nullcontext(kernels))
+        yield
+
+
 def command(*words: str) -> list[str]:
     """The command line of quant50 in this interpreter."""
     return [sys.executable, "-m", "quant50lib.cli", *words]
 
 
-def quant50(
-    home: Path, *words: str, timeout: float = 240, **more: str
-) -> subprocess.CompletedProcess:
-    """Run the command to its end; output as text."""
-    return subprocess.run(
-        command(*words),
-        env=environment(home, **more),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+def quant50(home: Path, *words: str, timeout: float = 240) -> Said:
+    """Run the command as a process of its own, to its end."""
+    done = subprocess.run(
+        command(*words), env=environment(home), capture_output=True, text=True, timeout=timeout
     )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def _hears_ctrl_c() -> None:
+    """A shell's background job, such as a test run may be, hands down deafness to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
-def begun(home: Path, *words: str, **more: str) -> Iterator[subprocess.Popen]:
+def begun(home: Path, *words: str) -> Iterator[subprocess.Popen]:
     """The command at work in a process group of its own; nothing of it survives the block."""
     process = subprocess.Popen(
         command(*words),
-        env=environment(home, **more),
+        env=environment(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=_hears_ctrl_c,
     )
     try:
         yield process

@@ -13,12 +13,28 @@ from quant50lib.utils import dates
 FOLDER = Path(__file__).parents[2] / "shared" / "data"
 
 
+def real_bars(name: str = "us_daily_2013_2018") -> pd.DataFrame:
+    """A file of bars in the store's form: symbol, session, prices, volume."""
+    bars = pd.read_parquet(_file(f"{name}.parquet")).rename(columns={"date": "session"})
+    bars["session"] = pd.to_datetime(bars["session"]).astype("datetime64[us]")
+    return bars
+
+
+def real_table(name: str, *dates_in: str) -> pd.DataFrame:
+    """A CSV beside the bars."""
+    table = pd.read_csv(_file(f"{name}.csv"), parse_dates=list(dates_in), keep_default_na=True)
+    return table.astype({column: "datetime64[us]" for column in dates_in})
+
+
+def _file(name: str) -> Path:
+    if not (FOLDER / name).exists():
+        pytest.skip("no real bars beside the checkout")
+    return FOLDER / name
+
+
 def real_panel(last: str, n_symbols: int) -> tuple[Panel, pd.Series]:
     """The names with the largest volume of the first 252 sessions, up to `last`, and sectors."""
-    file = FOLDER / "us_daily_2013_2018.parquet"
-    if not file.exists():
-        pytest.skip("no real bars beside the checkout")
-    bars = pd.read_parquet(file)
+    bars = pd.read_parquet(_file("us_daily_2013_2018.parquet"))
     bars["date"] = pd.to_datetime(bars["date"]).astype("datetime64[us]")
     bars = bars[bars.date <= last]
     index = dates.sessions_between(bars.date.min(), bars.date.max())

@@ -83,7 +83,8 @@ def target(session: pd.Timestamp, weights: dict[str, float]) -> pd.DataFrame:
     )
 
 
-def _write_market(folder: Path) -> None:
+def write_market(folder: Path) -> None:
+    """The files bars.parquet, actions.csv and names.csv."""
     close = closes()
     long = close.stack().rename("close").reset_index()
     long.columns = ["date", "symbol", "close"]
@@ -105,7 +106,7 @@ def _write_market(folder: Path) -> None:
 @contextmanager
 def running(folder: Path, session: pd.Timestamp = SESSIONS[1], **rules: Any) -> Iterator[Twin]:
     """A twin of the small market, its clock at 22:00 UTC of the session."""
-    _write_market(folder)
+    write_market(folder)
     settings = SimulatorSettings(
         market=str(folder / "bars.parquet"), actions=folder / "actions.csv", **rules
     )
@@ -144,6 +145,21 @@ def requests_of(twin: Twin, method: str) -> list[dict[str, Any]]:
 def reset(twin: Twin, session: pd.Timestamp = SESSIONS[1], **rules: Any) -> Twin:
     """The same twin with an empty account and no fault, its clock at 22:00 UTC of the session."""
     body = {"now": dates.scheduled(session).isoformat(), "cash": "100000", "p_partial": 0.0}
+    body |= {"splits_on_paper": "apply", "activity_delay": "at_once", "reserve_factor": "1"}
     url = f"{twin.control_url}/sim/reset"
-    requests.post(url, json=body | rules, timeout=30).raise_for_status()
+    reply = requests.post(url, json=body | rules, timeout=30)
+    assert reply.ok, reply.text
     return twin
+
+
+def corporate_action(twin: Twin, **action: Any) -> None:
+    """Announce a corporate action at the twin, which it will carry out."""
+    url = f"{twin.control_url}/sim/corporate_actions"
+    reply = requests.post(url, json=[action], timeout=10)
+    assert reply.ok, reply.text
+
+
+def known_action(symbol: str, kind: str, ex_date: pd.Timestamp, **own: Any) -> pd.DataFrame:
+    """The table of actions with one more."""
+    row = {"symbol": symbol, "type": kind, "ex_date": ex_date, "other_symbol": None} | own
+    return pd.concat([actions(), pd.DataFrame([row])], ignore_index=True)

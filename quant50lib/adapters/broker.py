@@ -19,6 +19,7 @@ import requests
 from alpaca.common.exceptions import APIError
 from alpaca.trading.client import TradingClient
 
+from quant50lib.adapters import broker_errors as answers
 from quant50lib.adapters import broker_records as records
 from quant50lib.adapters.broker_records import (
     Account,
@@ -27,24 +28,30 @@ from quant50lib.adapters.broker_records import (
     Execution,
     Position,
 )
-from quant50lib.adapters.http import TimedSession, is_loopback, require_paper
+from quant50lib.adapters.http import (
+    TimedSession,
+    is_loopback,
+    require_paper,
+    require_paper_account,
+    seconds_asked,
+)
 from quant50lib.errors import BrokerError, OrderRefused, OutcomeUnknown, SettingsError, Unreachable
 from quant50lib.settings import ExecuteSettings, Secrets, Settings
+from quant50lib.utils import logging
 
 #: what the twin takes when the environment has no keys
 TWIN_KEYS = ("PKQUANT50TWIN", "twin")
-#: pauses between the attempts of a read
+#: seconds between the attempts of a read
 PAUSES = (0.25, 0.5, 1.0)
-#: answers to a read that may be better a moment later
-PASSING = (408, 429, 500, 502, 503, 504)
+#: ... and this many times longer after a 429 that does not say for how long
+BUSY = 10
 #: no connection, no answer in time, or a body that is not what it should be
 UNREADABLE = (requests.RequestException, ValueError, TypeError, KeyError, AttributeError)
-#: answers to a POST that say, in so many words, that nothing was done
-REFUSALS = (400, 401, 403, 404, 405, 422)
-#: "client_order_id must be unique": the order exists
-DUPLICATE = 40010001
 PAGE_ORDERS, PAGE_ACTIVITIES = 500, 100
 T = TypeVar("T")
+Record = TypeVar("Record", Account, Position, BrokerOrder, Execution, Activity)
+
+log = logging.log(__name__)
 
 
 def connect(settings: Settings, secrets: Secrets, url: str | None = None) -> Broker:
@@ -65,7 +72,8 @@ def connect(settings: Settings, secrets: Secrets, url: str | None = None) -> Bro
         raise SettingsError(f'broker = "{settings.broker}" does not exist: write "sim" or "paper"')
     address, key, secret = kinds[settings.broker](settings, secrets, url)
     require_paper(address, key)
-    client = TradingClient(key, secret, paper=True, raw_data=True, url_override=address)
+    override = address if settings.broker == "sim" else None  # paper: alpaca-py's own address
+    client = TradingClient(key, secret, paper=True, raw_data=True, url_override=override)
     return Broker(client, settings.execute)
 
 
@@ -116,13 +124,22 @@ class Broker:
         settings: ExecuteSettings,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        client._retry = 0  # the client would repeat a POST on 429 and 504
-        client._session = TimedSession(
+        self._session = TimedSession(
             (settings.connect_timeout_seconds, settings.read_timeout_seconds),
             settings.requests_per_minute,
         )
+        client._session = self._session
+        client._retry = 0  # the client would repeat a POST on 429 and 504
         self._client = client
+        self._prefix = settings.account_prefix
+        self._is_paper = False  # until the account has said its number
         self._sleep = sleep
+        self._unknown: dict[str, None] = {}
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Words and fields of the broker's replies that we do not know, as far as met: show them."""
+        return tuple(self._unknown)
 
     # -- reads --------------------------------------------------------------------------------
 
@@ -130,66 +147,97 @@ class Broker:
         """The broker's time, UTC."""
         return self._read("/clock", lambda raw: records.instant(raw["timestamp"]))
 
+    def skew(self, wall: pd.Timestamp) -> pd.Timedelta:
+        """By how much the broker's clock is ahead of the given time (with a time zone)."""
+        return self.clock() - wall
+
     def account(self) -> Account:
-        """Cash, equity and whether trading is allowed."""
-        return self._read("/account", records.account)
+        """Cash, equity and whether trading is allowed.
+
+        Raises
+        ------
+        BrokerError
+            It is not a paper account, by its number.
+        """
+        found = self._noted(self._read("/account", records.account))
+        require_paper_account(found.number, self._prefix)
+        self._is_paper = True
+        return found
 
     def positions(self) -> dict[str, Position]:
         """Every position, by symbol."""
         found = self._read("/positions", lambda raw: [records.position(row) for row in raw])
-        return {position.symbol: position for position in found}
+        return {position.symbol: self._noted(position) for position in found}
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """The order of that id, or None if the broker says that there is none (yet)."""
         query = {"client_order_id": client_order_id}
-        return self._read("/orders:by_client_order_id", records.order, query, absent=404)
+        found = self._read(
+            "/orders:by_client_order_id", _order_named(client_order_id), query, answers.is_absent
+        )
+        return None if found is None else self._noted(found)
 
     def orders(self, after: pd.Timestamp | None = None, status: str = "all") -> list[BrokerOrder]:
         """Every order submitted after an instant, oldest first; `status` open, closed or all.
 
         Pages overlap by the time of submission and are merged by id, since orders of one moment
-        may lie on both sides of a page's end.
+        may lie on both sides of a page's end; where one moment fills a whole page, the next begins
+        after an order.
+
+        Raises
+        ------
+        Unreachable
+            A full page brings nothing new: the list would be incomplete.
         """
         found: dict[str, BrokerOrder] = {}
         query = {"status": status, "limit": PAGE_ORDERS, "direction": "asc"}
+        bound = _after(after)
         while True:
-            page = self._read("/orders", _order_page, {**query, **_after(after)})
-            fresh = {order.broker_id: order for _, order in page if order.broker_id not in found}
-            found |= fresh
-            if len(page) < PAGE_ORDERS or not fresh:
+            page = self._read("/orders", _order_page, {**query, **bound})
+            known = len(found)
+            found |= {order.broker_id: self._noted(order) for _, order in page}
+            if len(page) < PAGE_ORDERS:
                 return list(found.values())
-            after = page[-1][0] - pd.Timedelta(microseconds=1)
+            at, last = page[-1]
+            if len(found) == known:
+                raise Unreachable(
+                    f"the broker's list of orders does not go on after {last.broker_id}: "
+                    f"{known} orders are known; nothing was changed, run this again later"
+                )
+            one_moment = page[0][0] == at
+            overlap = _after(at - pd.Timedelta(microseconds=1))
+            bound = {"after_order_id": last.broker_id} if one_moment else overlap
 
     def executions(self, after: pd.Timestamp | None = None) -> list[Execution]:
         """Every fill after an instant, oldest first."""
-        pages = self._activity_pages("/account/activities/FILL", {}, after)
-        return [records.execution(raw) for page in pages for raw in page]
+        path, query = "/account/activities/FILL", _after(after)
+        return list(map(self._noted, self._activity_pages(path, query, records.execution)))
 
     def activities(self, after: pd.Timestamp | None = None) -> list[Activity]:
         """Everything but fills that touched the account after an instant, oldest first."""
-        query = {"category": "non_trade_activity"}
-        pages = self._activity_pages("/account/activities", query, after)
-        return [records.activity(raw) for page in pages for raw in page]
+        query = {"category": "non_trade_activity", **_after(after)}
+        pages = self._activity_pages("/account/activities", query, records.activity)
+        return list(map(self._noted, pages))
 
     def _activity_pages(
-        self, path: str, query: Mapping[str, Any], after: pd.Timestamp | None
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Pages linked by the id of their last row, until one is short or brings nothing new."""
-        asked = {**query, "direction": "asc", "page_size": PAGE_ACTIVITIES, **_after(after)}
-        seen: set[str] = set()
+        self, path: str, query: Mapping[str, Any], parse: Callable[[Any], T]
+    ) -> Iterator[T]:
+        """Rows of pages linked by the id of their last one, until a page is short or all known."""
+        asked = {**query, "direction": "asc", "page_size": PAGE_ACTIVITIES}
+        seen: dict[str, T] = {}
         while True:
-            page = self._read(path, _rows_with_id, asked)
-            fresh = [raw for raw in page if raw["id"] not in seen]
-            yield fresh
+            page = self._read(path, lambda raw: {row["id"]: parse(row) for row in raw}, asked)
+            fresh = {key: row for key, row in page.items() if key not in seen}
+            yield from fresh.values()
             if len(page) < PAGE_ACTIVITIES or not fresh:
                 return
-            seen |= {raw["id"] for raw in fresh}
-            asked["page_token"] = page[-1]["id"]
+            seen |= fresh
+            asked["page_token"] = list(page)[-1]
 
     # -- acts ---------------------------------------------------------------------------------
 
     def submit(self, client_order_id: str, symbol: str, side: str, qty: Decimal) -> BrokerOrder:
-        """Send a DAY market order, once.
+        """Send a DAY market order, once, to an account that is known to be a paper account.
 
         Raises
         ------
@@ -197,7 +245,10 @@ class Broker:
             The broker said no; the text is the broker's.
         OutcomeUnknown
             Anything else that is not a clear yes: ask `find` before doing anything.
+        BrokerError
+            The keys are not accepted, or the account is no paper account; nothing was done.
         """
+        self._require_paper()
         body = {
             "symbol": symbol,
             "qty": f"{qty.normalize():f}",
@@ -206,17 +257,9 @@ class Broker:
             "time_in_force": "day",
             "client_order_id": client_order_id,
         }
-        try:
-            return records.order(self._client.post("/orders", body))  # type: ignore[arg-type]
-        except SettingsError:  # a wall of ours: nothing left this machine
-            raise
-        except APIError as error:
-            said = _error_body(error)
-            if error.status_code in REFUSALS and said and not _is_duplicate(said):
-                raise OrderRefused(f"{error.status_code}: {_words(said)}") from error
-            raise OutcomeUnknown(f"{client_order_id}: {_summary(error)}") from error
-        except Exception as error:  # a POST that did not return an order may still have made one
-            raise OutcomeUnknown(f"{client_order_id}: {_summary(error)}") from error
+        named = _order_named(client_order_id)
+        sent = self._act(client_order_id, lambda: named(self._client.post("/orders", body)))
+        return self._noted(sent)
 
     def cancel(self, broker_id: str) -> None:
         """Ask for an order to be cancelled; whether it was is for `find` to say.
@@ -227,15 +270,36 @@ class Broker:
             It can no longer be cancelled, or does not exist.
         OutcomeUnknown
             No clear answer came.
+        BrokerError
+            As `submit`.
         """
+        self._require_paper()
+        self._act(f"cancel {broker_id}", lambda: self._client.delete(f"/orders/{broker_id}"))
+
+    def _require_paper(self) -> None:
+        if not self._is_paper:
+            self.account()
+
+    def _act(self, what: str, call: Callable[[], T]) -> T:
+        """A call that changes something, made once; its outcome is clear, or an error says so."""
         try:
-            self._client.delete(f"/orders/{broker_id}")
+            return call()
+        except SettingsError:  # a wall of ours: nothing left this machine
+            raise
         except APIError as error:
-            if error.status_code in REFUSALS:
-                raise OrderRefused(f"cancel {broker_id}: {_summary(error)}") from error
-            raise OutcomeUnknown(f"cancel {broker_id}: {_summary(error)}") from error
-        except Exception as error:  # as with submit
-            raise OutcomeUnknown(f"cancel {broker_id}: {_summary(error)}") from error
+            said = f"{what}: {self._told(error)}"
+            log.warning(said)
+            if error.status_code == answers.UNAUTHORISED:
+                raise _refused_keys(said) from error
+            body = answers.body_of(error)
+            kind = answers.refusal(error.status_code, body)
+            if kind:  # the text goes into the books, which are the same when a day is repeated
+                raise OrderRefused(f"{error.status_code}: {answers.words(body)}", kind) from error
+            raise OutcomeUnknown(said) from error
+        except Exception as error:  # a call without a clear answer may have been obeyed
+            said = f"{what}: {self._told(error)}"
+            log.warning(said)
+            raise OutcomeUnknown(said) from error
 
     # -- the one way to read --------------------------------------------------------------------
 
@@ -244,64 +308,71 @@ class Broker:
         path: str,
         parse: Callable[[Any], T],
         query: Mapping[str, Any] | None = None,
-        absent: int = 0,
+        absent: Callable[[APIError], bool] = lambda error: False,
     ) -> Any:
         """A GET, parsed; repeated while the trouble may pass; None where the answer is `absent`."""
-        trouble: Exception | None = None
+        trouble: Exception
         for pause in (*PAUSES, None):
             try:
                 return parse(self._client.get(path, dict(query or {})))
             except APIError as error:
-                if absent and error.status_code == absent:
+                if absent(error):
                     return None
-                if error.status_code not in PASSING:
-                    raise _unusable(path, error) from error
+                if not answers.may_pass(error):
+                    raise self._unusable(path, error) from error
                 trouble = error
             except UNREADABLE as error:
                 trouble = error
+            log.warning("GET %s: %s", path, self._told(trouble))
             if pause is not None:
-                self._sleep(pause)
+                self._sleep(pause * _patience(trouble))
         raise Unreachable(
-            f"the broker has no usable answer to GET {path} ({_summary(trouble)}); nothing was "
+            f"the broker has no usable answer to GET {path} ({self._told(trouble)}); nothing was "
             "changed, run this again later"
         ) from trouble
 
-
-def _unusable(path: str, error: APIError) -> BrokerError:
-    if error.status_code == 401:
-        return BrokerError(
-            "the broker does not accept the keys (401): check APCA_API_KEY_ID and "
-            "APCA_API_SECRET_KEY"
+    def _unusable(self, path: str, error: APIError) -> BrokerError:
+        said = f"GET {path}: {self._told(error)}"
+        return (
+            _refused_keys(said) if error.status_code == answers.UNAUTHORISED else BrokerError(said)
         )
-    return BrokerError(f"GET {path}: {_summary(error)}")
+
+    def _told(self, error: Exception) -> str:
+        return answers.summary(error, self._session.request_id)
+
+    def _noted(self, record: Record) -> Record:
+        """The record; what is unknown in it is remembered, and logged when it is new."""
+        for word in record.unknown:
+            if word not in self._unknown:
+                self._unknown[word] = None
+                log.warning("the broker says %s, which we do not know", word)
+        return record
 
 
-# -- words of an error: never trust the body to be what it should be ----------------------------------
+def _refused_keys(said: str) -> BrokerError:
+    return BrokerError(
+        f"the broker does not accept the keys ({said}): check APCA_API_KEY_ID and "
+        "APCA_API_SECRET_KEY"
+    )
 
 
-def _error_body(error: APIError) -> dict[str, Any]:
-    """The JSON object of a refusal, or empty where the body is none (a gateway's page)."""
-    try:
-        body = error.response.json()
-    except (ValueError, AttributeError):
-        return {}
-    return body if isinstance(body, dict) else {}
+def _patience(trouble: Exception) -> int:
+    """How much longer than usual to wait: the session's pace waits where the server says when."""
+    if not isinstance(trouble, APIError) or trouble.status_code != answers.TOO_MANY:
+        return 1
+    return 1 if seconds_asked(answers.TOO_MANY, trouble.response.headers, time.time()) else BUSY
 
 
-def _is_duplicate(said: Mapping[str, Any]) -> bool:
-    """Whether the refusal means that the id was used before: then the order exists."""
-    return said.get("code") == DUPLICATE and "client_order_id must be unique" in _words(said)
+def _order_named(client_order_id: str) -> Callable[[Any], BrokerOrder]:
+    """Reads an order, which has to be the one of that name."""
 
+    def parse(raw: Any) -> BrokerOrder:
+        order = records.order(raw)
+        if order.client_order_id != client_order_id:
+            raise ValueError(f"the answer is about the order {order.client_order_id}")
+        return order
 
-def _words(said: Mapping[str, Any]) -> str:
-    return str(said.get("message") or said)
-
-
-def _summary(error: Exception | None) -> str:
-    if isinstance(error, APIError):
-        said = _error_body(error)
-        return f"HTTP {error.status_code} {_words(said) if said else 'without a usable body'}"
-    return f"{type(error).__name__}: {str(error)[:200]}"
+    return parse
 
 
 def _after(instant: pd.Timestamp | None) -> dict[str, str]:
@@ -309,8 +380,4 @@ def _after(instant: pd.Timestamp | None) -> dict[str, str]:
 
 
 def _order_page(raw: Any) -> list[tuple[pd.Timestamp, BrokerOrder]]:
-    return [(records.instant(row["submitted_at"]), records.order(row)) for row in raw]
-
-
-def _rows_with_id(raw: Any) -> list[dict[str, Any]]:
-    return [{**row, "id": row["id"]} for row in raw]
+    return [records.submitted(row) for row in raw]

@@ -1,6 +1,7 @@
 """What the broker's replies become: small frozen records with exact numbers.
 
-Trading replies carry numbers as text; statuses and fields that we do not know are survived.
+Trading replies carry numbers as text. Words and fields that we do not know are survived, and each
+record names its own in `unknown`; an amount that is none is an error that names its field.
 """
 
 from __future__ import annotations
@@ -12,31 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from quant50lib.adapters import broker_words as words
 from quant50lib.utils import dates
-
-#: the broker's words for an order, in ours; a word not listed is a live order that a human must see
-STATES = {
-    "new": "accepted",
-    "accepted": "accepted",
-    "pending_new": "accepted",
-    "pending_review": "accepted",
-    "accepted_for_bidding": "accepted",
-    "held": "accepted",
-    "stopped": "accepted",
-    "suspended": "accepted",
-    "calculated": "accepted",
-    "pending_cancel": "accepted",
-    "pending_replace": "accepted",
-    "partially_filled": "partially_filled",
-    "filled": "filled",
-    "canceled": "cancelled",
-    "replaced": "cancelled",
-    "done_for_day": "expired",
-    "expired": "expired",
-    "rejected": "refused",
-}
-#: taken, but not yet judged by the broker
-PENDING = ("pending_new", "pending_review")
 
 
 @dataclass(frozen=True)
@@ -49,6 +27,7 @@ class Account:
     equity: Decimal
     buying_power: Decimal
     blocked: tuple[str, ...]  # names of the flags that forbid trading
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +38,8 @@ class Position:
     qty: Decimal
     available: Decimal
     entry_price: Decimal
+    price: Decimal | None = None  # the latest one, US dollars
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,22 +54,23 @@ class BrokerOrder:
     status: str  # the broker's own word
     filled_qty: Decimal
     filled_price: Decimal | None
+    unknown: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
         """Its state in our words."""
-        known = STATES.get(self.status, "accepted")
+        known = words.STATES.get(self.status, "accepted")
         return "partially_filled" if known == "accepted" and self.filled_qty else known
 
     @property
     def pending(self) -> bool:
         """Taken, but not yet judged."""
-        return self.status in PENDING
+        return self.status in words.PENDING
 
     @property
     def remark(self) -> str:
         """What a human should know of its status, or empty."""
-        if self.status in STATES:
+        if self.status in words.STATES:
             return "" if self.state != "refused" else "rejected by the broker after acceptance"
         return f"the broker calls it {self.status!r}, a word that we do not know: look at it"
 
@@ -104,6 +86,7 @@ class Execution:
     qty: Decimal
     price: Decimal
     at: pd.Timestamp
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,10 +100,11 @@ class Activity:
     qty: Decimal
     amount: Decimal  # US dollars
     detail: str
+    unknown: tuple[str, ...] = ()
 
 
 def decimal(value: Any) -> Decimal:
-    """A number from the wire (text, JSON number or null), exactly."""
+    """A number from the wire (text, JSON number or null), exactly; null is zero."""
     if value is None or value == "":
         return Decimal(0)
     try:
@@ -132,6 +116,23 @@ def decimal(value: Any) -> Decimal:
     return number
 
 
+def amount(raw: Mapping[str, Any], name: str) -> Decimal:
+    """A field that must hold a number (ValueError names it)."""
+    try:
+        if raw[name] is not None and raw[name] != "":
+            return decimal(raw[name])
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from error
+    raise ValueError(f"{name} is {raw[name]!r} where a number belongs")
+
+
+def text(raw: Mapping[str, Any], name: str) -> str:
+    """A field that must hold a word (ValueError names it)."""
+    if not isinstance(raw[name], str) or not raw[name]:
+        raise ValueError(f"{name} is {raw[name]!r} where a word belongs")
+    return str(raw[name])
+
+
 def instant(text: str) -> pd.Timestamp:
     """A moment from the wire, UTC, to the microsecond."""
     return pd.Timestamp(text).tz_convert("UTC").as_unit("us")
@@ -141,65 +142,78 @@ def account(raw: Mapping[str, Any]) -> Account:
     """The account's reply as a record."""
     flags = ("trading_blocked", "account_blocked", "trade_suspended_by_user")
     return Account(
-        number=str(raw.get("account_number", "")),
-        status=str(raw["status"]),
-        cash=decimal(raw["cash"]),
-        equity=decimal(raw["equity"]),
-        buying_power=decimal(raw["buying_power"]),
+        number=str(raw.get("account_number") or ""),
+        status=text(raw, "status"),
+        cash=amount(raw, "cash"),
+        equity=amount(raw, "equity"),
+        buying_power=amount(raw, "buying_power"),
         blocked=tuple(flag for flag in flags if raw.get(flag)),
+        unknown=words.unknown("account", raw),
     )
 
 
 def position(raw: Mapping[str, Any]) -> Position:
     """One row of /v2/positions."""
-    qty = decimal(raw["qty"])
+    qty = amount(raw, "qty")
     return Position(
-        symbol=raw["symbol"],
+        symbol=text(raw, "symbol"),
         qty=qty,
         available=decimal(raw.get("qty_available", qty)),
         entry_price=decimal(raw.get("avg_entry_price")),
+        price=decimal(raw["current_price"]) if raw.get("current_price") else None,
+        unknown=words.unknown("position", raw),
     )
 
 
 def order(raw: Mapping[str, Any]) -> BrokerOrder:
-    """One order, whichever call it came from."""
+    """One order, whichever call it came from; without shares (`notional`) its `qty` is zero."""
     price = raw.get("filled_avg_price")
     return BrokerOrder(
-        broker_id=raw["id"],
-        client_order_id=raw["client_order_id"],
-        symbol=raw["symbol"],
-        side=raw["side"],
+        broker_id=text(raw, "id"),
+        client_order_id=text(raw, "client_order_id"),
+        symbol=text(raw, "symbol"),
+        side=text(raw, "side"),
         qty=decimal(raw.get("qty")),
-        status=str(raw["status"]),
+        status=text(raw, "status"),
         filled_qty=decimal(raw.get("filled_qty")),
         filled_price=None if price is None else decimal(price),
+        unknown=words.unknown("order", raw),
     )
+
+
+def submitted(raw: Mapping[str, Any]) -> tuple[pd.Timestamp, BrokerOrder]:
+    """One order of a list, with the moment by which lists are sorted."""
+    return instant(raw["submitted_at"]), order(raw)
 
 
 def execution(raw: Mapping[str, Any]) -> Execution:
     """One FILL activity."""
     return Execution(
-        fill_id=raw["id"],
-        broker_id=raw["order_id"],
-        symbol=raw["symbol"],
-        side=raw["side"],
-        qty=decimal(raw["qty"]),
-        price=decimal(raw["price"]),
+        fill_id=text(raw, "id"),
+        broker_id=text(raw, "order_id"),
+        symbol=text(raw, "symbol"),
+        side=text(raw, "side"),
+        qty=amount(raw, "qty"),
+        price=amount(raw, "price"),
         at=instant(raw["transaction_time"]),
+        unknown=words.unknown("fill", raw),
     )
 
 
 def activity(raw: Mapping[str, Any]) -> Activity:
     """One activity of another type; without a time it counts from its day's first moment."""
-    day = pd.Timestamp(raw["date"]).tz_localize(dates.NEW_YORK) if "date" in raw else None
     stamp = raw.get("created_at")
-    at = instant(stamp) if stamp else pd.Timestamp(day).tz_convert("UTC").as_unit("us")
     return Activity(
-        activity_id=raw["id"],
-        kind=str(raw["activity_type"]),
-        at=at,
+        activity_id=text(raw, "id"),
+        kind=text(raw, "activity_type"),
+        at=instant(stamp) if stamp else _first_moment(raw["date"]),
         symbol=str(raw.get("symbol") or ""),
         qty=decimal(raw.get("qty")),
         amount=decimal(raw.get("net_amount")),
         detail=str(raw.get("description") or ""),
+        unknown=words.unknown("activity", raw),
     )
+
+
+def _first_moment(day: str) -> pd.Timestamp:
+    return pd.Timestamp(day).tz_localize(dates.NEW_YORK).tz_convert("UTC").as_unit("us")

@@ -1,11 +1,14 @@
 """Opening a DuckDB file that other processes also want: for milliseconds, with bounded patience.
 
-DuckDB allows one writing process or many reading ones, and never waits by itself.
+DuckDB allows one writing process or many reading ones, and never waits by itself. Threads of one
+process do not shut each other out there: `alone` does.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +22,30 @@ from quant50lib.errors import SettingsError
 LOCKED = re.compile(r"Could not set lock|different configuration|Unique file handle conflict")
 HOLDER = re.compile(r"\(PID (\d+)")
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
+_LOCKS: dict[str, threading.RLock] = {}
+_LOCKS_GUARD = threading.Lock()
+
+
+@contextmanager
+def alone(path: Path, wait_seconds: float = 10.0) -> Iterator[None]:
+    """No other thread of this process is inside for the same file; re-entrant.
+
+    Raises
+    ------
+    SettingsError
+        Another thread stays inside beyond `wait_seconds`.
+    """
+    with _LOCKS_GUARD:
+        lock = _LOCKS.setdefault(os.path.abspath(path), threading.RLock())
+    if not lock.acquire(timeout=wait_seconds):
+        raise SettingsError(
+            f"{path} is in use by another thread of this process for over {wait_seconds:g} s: let "
+            "it finish, then run this again"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

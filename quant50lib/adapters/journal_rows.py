@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, localcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from quant50lib.contracts import Order
 from quant50lib.errors import ReconciliationError
 from quant50lib.services.execute import in_sequence
 from quant50lib.services.ledger import (
+    MONEY,
     SHARE,
     Entry,
     Execution,
@@ -28,12 +30,10 @@ from quant50lib.utils.frames import typed
 
 #: rows in one INSERT
 CHUNK = 500
-#: every order with its newest state
-NOW = """
-SELECT o.*, e.state, e.broker_id, e.filled_qty, e.filled_price, e.reason
-FROM orders o JOIN (
-    SELECT * FROM order_events QUALIFY row_number() OVER (
-        PARTITION BY client_order_id ORDER BY event DESC) = 1) e USING (client_order_id)
+#: what happened to orders after an event, oldest first, with what each order is
+SINCE = """
+SELECT o.*, e.state, e.broker_id, e.filled_qty, e.filled_price, e.reason, e.event
+FROM orders o JOIN order_events e USING (client_order_id) WHERE e.event > ? ORDER BY e.event
 """
 #: the line of each session that counts; ends in a WHERE
 LINES = """
@@ -151,19 +151,40 @@ def first_events(orders: pd.DataFrame, at: pd.Timestamp) -> list[dict[str, Any]]
     ]
 
 
-def orders_of(
-    connection: duckdb.DuckDBPyConnection, of_session: pd.Timestamp | None
-) -> pd.DataFrame:
-    """Orders of one session or of all, as they stand: an Order frame."""
-    if of_session is None:
-        return order_frame(records(connection, f"{NOW} ORDER BY session, place"))
-    query = f"{NOW} WHERE session = ? ORDER BY place"
-    return order_frame(records(connection, query, [date(of_session)]))
+def grown_event(
+    order: Mapping[str, Any], qty: Decimal, value: Decimal, at: pd.Timestamp
+) -> dict[str, Any]:
+    """The same end of an order with more filled: `qty` shares for `value` US dollars in all."""
+    with localcontext(prec=50):
+        price = (value / qty).quantize(MONEY)
+    return {
+        "client_order_id": order["client_order_id"],
+        "state": order["state"],
+        "broker_id": order["broker_id"],
+        "filled_qty": qty,
+        "filled_price": price,
+        "reason": "filled after it had ended",
+        "moment": naive(at),
+    }
+
+
+def orders_since(
+    connection: duckdb.DuckDBPyConnection, seen: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """The number of the newest order event, and orders as each event after `seen` left them."""
+    newest = records(connection, "SELECT max(event) AS newest FROM order_events")[0]["newest"] or 0
+    return newest, records(connection, SINCE, [seen]) if newest > seen else []
 
 
 def order_frame(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of `NOW` as an Order frame."""
-    return typed(Order, [_order(row) for row in found])
+    """Orders as they stand as an Order frame."""
+    return typed(Order, [_order(row) for row in found]) if found else _no_orders().copy()
+
+
+@lru_cache(maxsize=1)
+def _no_orders() -> pd.DataFrame:
+    """The frequent answer, made once: dtypes are slow."""
+    return typed(Order, [])
 
 
 def _order(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,19 +203,22 @@ def _order(row: Mapping[str, Any]) -> dict[str, Any]:
 # -- the books --------------------------------------------------------------------------------
 
 
-def event_ids(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """What was booked already."""
-    query = "SELECT event_id FROM cash_events UNION SELECT event_id FROM position_events"
-    return {row["event_id"] for row in records(connection, query)}
+def known_events(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> set[str]:
+    """Those of the events that were booked already."""
+    asked = list(names)
+    query = (
+        "SELECT event_id FROM cash_events WHERE event_id IN (SELECT unnest(?)) "
+        "UNION SELECT event_id FROM position_events WHERE event_id IN (SELECT unnest(?))"
+    )
+    found = records(connection, query, [asked, asked]) if asked else []
+    return {row["event_id"] for row in found}
 
 
-def position_entries(
-    connection: duckdb.DuckDBPyConnection, until: pd.Timestamp | None = None
-) -> list[Entry]:
-    """Position events up to an instant, in the order of time."""
-    query = "SELECT * FROM position_events ORDER BY moment, event"
-    limit = None if until is None else naive(until)
-    return [
+def position_entries(connection: duckdb.DuckDBPyConnection, after: int) -> tuple[int, list[Entry]]:
+    """The number of the newest position event, and the entries numbered above `after`."""
+    newest = records(connection, "SELECT max(event) AS newest FROM position_events")[0]["newest"]
+    query = "SELECT * FROM position_events WHERE event > ? ORDER BY event"
+    fresh = [
         Entry(
             row["event_id"],
             instant(row["moment"]),
@@ -204,9 +228,9 @@ def position_entries(
             cost=row["cost"],
             detail=row["detail"],
         )
-        for row in records(connection, query)
-        if limit is None or row["moment"] <= limit
+        for row in records(connection, query, [after])
     ]
+    return newest or 0, fresh
 
 
 def fill_row(fill: Execution) -> dict[str, Any]:

@@ -5,6 +5,9 @@ Instants are UTC without zone; shares have nine decimals, money eighteen, so sum
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from quant50lib.errors import ReconciliationError
 
 TABLES = """
@@ -43,19 +46,67 @@ CREATE TABLE IF NOT EXISTS risk_events (
 CREATE TABLE IF NOT EXISTS halts (
     event BIGINT PRIMARY KEY DEFAULT nextval('event'), halted BOOLEAN NOT NULL,
     reason VARCHAR NOT NULL, moment TIMESTAMP NOT NULL);
+CREATE TABLE IF NOT EXISTS freezes (
+    event BIGINT PRIMARY KEY DEFAULT nextval('event'), symbol VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL, moment TIMESTAMP NOT NULL);
 """
 
 #: states in which the broker may still act on an order
 OPEN = ("sending", "unknown", "accepted", "partially_filled")
 ENDED = ("filled", "cancelled", "expired", "refused")
-#: where an order may go from each state; `planned` again only when it is proven that none arrived
+#: where an order may go from each state. `planned` again only when it is proven that none arrived;
+#: `planned` to `unknown` when such a one was not sent again in time and is asked about once more.
 WAYS: dict[str, tuple[str, ...]] = {
-    "planned": ("sending", "expired"),
+    "planned": ("sending", "expired", "unknown"),
     "sending": ("accepted", "partially_filled", "unknown", "planned", *ENDED),
     "unknown": ("accepted", "partially_filled", "planned", *ENDED),
     "accepted": ("partially_filled", *ENDED),
-    "partially_filled": ("partially_filled", *ENDED),
+    "partially_filled": ENDED,
 }
+#: facts of an order that an event may change
+FACTS = ("state", "broker_id", "filled_qty", "filled_price", "reason")
+
+
+def next_event(before: Mapping[str, Any], step: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The event that a step of an order makes; None for a repeat.
+
+    In the state that it has, an order may learn more: that more is filled, the broker's name for
+    it, and while it is open another remark. An ended one stays ended, but shares that were filled
+    before its end may come to light.
+
+    Parameters
+    ----------
+    before, step : mappings
+        The order as it stands (with its `qty`), and what it becomes.
+
+    Raises
+    ------
+    ReconciliationError
+        The order cannot take that step, would lose what was filled, or gets more than was ordered.
+    """
+    name, state = before["client_order_id"], step["state"]
+    after = {"client_order_id": name} | {fact: step[fact] for fact in FACTS}
+    after["broker_id"] = step["broker_id"] or before["broker_id"]
+    _require_growth(before, after)
+    if state != before["state"]:
+        require_way(name, before["state"], state)
+        return after
+    learnt = any(after[fact] != before[fact] for fact in ("broker_id", "filled_qty"))
+    remarked = state in OPEN and after["reason"] != before["reason"]
+    return after if learnt or remarked else None
+
+
+def _require_growth(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    name, filled, broker_id = after["client_order_id"], after["filled_qty"], after["broker_id"]
+    if filled < before["filled_qty"] or before["broker_id"] not in ("", broker_id):
+        raise ReconciliationError(
+            f"{name}: the broker takes back what it said: {before['filled_qty']} filled as "
+            f"{before['broker_id']}, now {filled} as {broker_id}"
+        )
+    if filled > before["qty"]:
+        raise ReconciliationError(
+            f"{name}: {filled} filled of {before['qty']} ordered; look at it at the broker"
+        )
 
 
 def require_way(client_order_id: str, before: str, after: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from quant50lib.utils import dates
 
@@ -26,49 +28,86 @@ OWN_SYMBOL = ("symbol", "source_symbol", "acquiree_symbol", "old_symbol")
 OTHER_SYMBOL = ("new_symbol", "acquirer_symbol", "alternate_symbol")
 DATE = ("ex_date", "effective_date", "process_date")
 NO_STATUS = "unlisted"
+UNUSED = "a price or the volume is missing"
 
 
 def bars(
     found: Mapping[str, list[dict[str, Any]]] | None,
     symbols: Sequence[str],
     expected: pd.DatetimeIndex,
-) -> tuple[pd.DataFrame, list[str]]:
+) -> tuple[pd.DataFrame, list[str], pd.DataFrame]:
     """One page of bars, sorted by symbol and session, and the rows left out with the reason.
+
+    The last frame tells symbol and session of the rows that are bars of ours but lack a value.
 
     Left out are rows without a price or a volume, of symbols or sessions nobody asked for, and of
     days on which the exchange is closed.
     """
-    wanted = set(symbols)
-    rows = [
-        (symbol, *(bar.get(key) for key in ("t", *BAR_FIELDS)))
-        for symbol, series in (found or {}).items()
-        for bar in series or ()
-        if isinstance(bar, dict)
-    ]
-    frame = pd.DataFrame(rows, columns=["symbol", "session", *BAR_FIELDS.values()])
-    frame = frame.astype({"symbol": "str"})
-    frame["session"] = _session(frame["session"])
-    for name in BAR_FIELDS.values():
-        frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
-    trouble = pd.Series("", index=frame.index, dtype="str")
-    trouble = trouble.mask(
-        frame[list(NEEDED)].isna().any(axis=1), "a price or the volume is missing"
-    )
-    trouble = trouble.mask(~frame["session"].isin(expected), "not a session that was asked for")
-    trouble = trouble.mask(~frame["symbol"].isin(wanted), "not a symbol that was asked for")
-    bad = trouble != ""
-    dropped = [
-        f"{r.symbol} {str(r.session)[:10]}: {r.why}"
-        for r in frame.assign(why=trouble)[bad].itertuples()
-    ]
-    return frame[~bad].sort_values(["symbol", "session"], ignore_index=True), dropped
+    frame = _frame(found or {})
+    trouble = {
+        "not a symbol that was asked for": ~frame["symbol"].isin(symbols),
+        "not a session that was asked for": ~frame["session"].isin(expected),
+        UNUSED: frame[list(NEEDED)].isna().any(axis=1),
+    }
+    bad = np.logical_or.reduce([applies.to_numpy() for applies in trouble.values()])
+    dropped: list[str] = []
+    refused = frame.iloc[:0]
+    if bad.any():
+        why = np.select(list(trouble.values()), list(trouble), "")
+        rows = frame.assign(why=why)[bad].itertuples()
+        dropped = [f"{row.symbol} {str(row.session)[:10]}: {row.why}" for row in rows]
+        refused = frame[why == UNUSED]
+        frame = frame[~bad].reset_index(drop=True)
+    return _sorted(frame), dropped, refused[["symbol", "session"]]
 
 
-def _session(stamps: pd.Series) -> pd.Series:
-    """New York dates of time stamps; NaT for what is none."""
-    moments = pd.to_datetime(stamps, utc=True, errors="coerce", format="ISO8601")
+def _frame(found: Mapping[str, list[dict[str, Any]]]) -> pd.DataFrame:
+    """All rows of a page that are objects, with the store's columns and types."""
+    series = [list(_objects(rows)) for rows in found.values()]
+    flat = [bar for rows in series for bar in rows]
+    codes = np.repeat(np.arange(len(series)), [len(rows) for rows in series])
+    names = pa.array(found, pa.string()).take(pa.array(codes))
+    frame = pa.table({"symbol": names}).to_pandas().astype({"symbol": "str"})
+    frame["session"] = _session(_column(flat, "t"))
+    numbers = {name: _number(_column(flat, key)) for key, name in BAR_FIELDS.items()}
+    return frame.assign(**numbers)
+
+
+def _objects(rows: Any) -> Iterable[dict[str, Any]]:
+    return (bar for bar in rows or () if isinstance(bar, dict))
+
+
+def _column(bars: list[dict[str, Any]], key: str) -> list[Any]:
+    """One field of all bars; None where a bar lacks it."""
+    try:
+        return [bar[key] for bar in bars]
+    except KeyError:
+        return [bar.get(key) for bar in bars]
+
+
+def _number(values: Sequence[Any]) -> np.ndarray:
+    """Numbers as they are, and NaN for what is none."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(float)
+
+
+def _session(stamps: Sequence[Any]) -> pd.Series:
+    """New York dates of time stamps; NaT for what is none. A page repeats few stamps many times."""
+    codes, words = pd.factorize(pd.Series(stamps, dtype=object), use_na_sentinel=False)
+    moments = pd.to_datetime(pd.Series(words), utc=True, errors="coerce", format="ISO8601")
     local = moments.dt.tz_convert(dates.NEW_YORK).dt.tz_localize(None).dt.normalize()
-    return local.astype("datetime64[us]")
+    return local.astype("datetime64[us]").take(codes).reset_index(drop=True)
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    """By symbol and session, as an honest page already is."""
+    codes, _ = pd.factorize(frame["symbol"], sort=True)
+    order = np.lexsort([frame["session"].to_numpy(), codes])
+    if (order == np.arange(len(order))).all():
+        return frame
+    return frame.take(order).reset_index(drop=True)
 
 
 def actions(

@@ -15,42 +15,32 @@ not be written, and ContractError where the file is damaged or of another layout
 from __future__ import annotations
 
 import datetime as dt
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from quant50lib.adapters import database, fingerprint
+from quant50lib.adapters import fingerprint, store_rows
+from quant50lib.adapters.store_file import StoreFile, meta
+from quant50lib.adapters.store_rows import FIELDS
 from quant50lib.adapters.store_tables import (
     ACTIONS,
     ASSETS,
     BARS,
-    INGESTS_DDL,
-    META_DDL,
-    MOMENTS_DDL,
+    CHECKS,
+    MET,
+    TABLES,
     AppendOnly,
 )
-from quant50lib.errors import ContractError, SettingsError
+from quant50lib.errors import SettingsError
+from quant50lib.services.adjust import Raw
 from quant50lib.utils import dates
 
-LAYOUT = "1"
-#: two threads that open one file at once meet a database that is not wholly set up
-ONE_AT_A_TIME = threading.RLock()
 #: an action of this type was taken back by the vendor
 WITHDRAWN = "withdrawn"
-BROKEN = (
-    duckdb.IOException,
-    duckdb.SerializationException,
-    duckdb.FatalException,
-    duckdb.InternalException,
-    duckdb.InvalidInputException,
-)
-#: what DuckDB says where the file itself is sound
-SOUND = ("Permission denied", "directory", "Could not set lock", "does not exist")
 
 
 class Stored(NamedTuple):
@@ -60,13 +50,8 @@ class Stored(NamedTuple):
     revised: int
 
 
-class Store:
+class Store(StoreFile):
     """The file at `path`, waited for up to `wait_seconds` where another process holds it."""
-
-    def __init__(self, path: Path, wait_seconds: float = 10.0) -> None:
-        self.path = path
-        self._wait_seconds = wait_seconds
-        self._ready = False
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -78,8 +63,8 @@ class Store:
         SettingsError
             The store holds data of another source: two markets are never mixed.
         """
-        with self._writing() as connection:
-            known = _meta(connection, "source")
+        with self.writing() as connection:
+            known = meta(connection, "source")
             if known is None:
                 connection.execute("INSERT INTO meta VALUES ('source', ?)", [identity])
         if known not in (None, identity):
@@ -107,6 +92,13 @@ class Store:
         """Add what the broker says: symbol, name, exchange, tradable, fractionable, status."""
         return self._append(ASSETS, frame, known_at)
 
+    def append_checks(
+        self, frame: pd.DataFrame, run_date: pd.Timestamp, known_at: pd.Timestamp
+    ) -> Stored:
+        """Add what `services.vendor.vendor_differences` found as of a session."""
+        day = pd.Series(pd.Timestamp(run_date), index=frame.index, dtype="datetime64[us]")
+        return self._append(CHECKS, frame.assign(run_date=day), known_at)
+
     def log_ingest(
         self,
         run_date: pd.Timestamp,
@@ -120,25 +112,31 @@ class Store:
         """Note that the bars of a span are being fetched or, where `complete`, are all stored."""
         first, last = map(_day, span)
         row = [_day(run_date), _utc(known_at), first, last, list(symbols), complete, rows_stored]
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute("INSERT INTO ingests VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     # -- reading -------------------------------------------------------------------------------
 
-    def newest_sessions(self, until: pd.Timestamp | None = None) -> pd.Series:
-        """The newest stored session of each symbol, at or before `until`."""
+    def newest_sessions(
+        self, until: pd.Timestamp | None = None, known_at: pd.Timestamp | None = None
+    ) -> pd.Series:
+        """The newest stored session of each symbol, at or before `until`, known at an instant."""
+        where, values = _known_by(known_at)
         found = self._frame(
             "SELECT symbol, max(session)::TIMESTAMP AS session FROM bars "
-            "WHERE session <= $until GROUP BY symbol ORDER BY symbol",
-            {"until": dt.date.max if until is None else _day(until)},
+            f"WHERE {' AND '.join([*where, 'session <= $until'])} GROUP BY symbol ORDER BY symbol",
+            values | {"until": dt.date.max if until is None else _day(until)},
         )
         return found.set_index("symbol")["session"]
 
-    def ingests(self) -> pd.DataFrame:
+    def ingests(self, known_at: pd.Timestamp | None = None) -> pd.DataFrame:
         """The log, oldest first: run_date, known_at, first, last, symbols (a list), complete."""
+        where, values = _known_by(known_at)
         return self._frame(
             "SELECT run_date::TIMESTAMP AS run_date, known_at, first::TIMESTAMP AS first, "
-            "last::TIMESTAMP AS last, symbols, complete, rows_stored FROM ingests ORDER BY rowid"
+            "last::TIMESTAMP AS last, symbols, complete, rows_stored FROM ingests "
+            f"WHERE {' AND '.join(where) or 'true'} ORDER BY rowid",
+            values,
         )
 
     def bars_asof(
@@ -166,11 +164,7 @@ class Store:
         DataFrame with symbol, session, open, high, low, close, volume
             Sorted by symbol and session; one row of each, but for contradictions of one moment.
         """
-        where, values = _known_by(known_at)
-        where, values = [*where, "session <= $last"], values | {"last": _day(run_date)}
-        if sessions is not None:
-            where.append("session >= $first")
-            values["first"] = _day(dates.shift(run_date, 1 - sessions))
+        where, values = _within(run_date, known_at, sessions)
         if symbols is not None:
             where.append("symbol IN (SELECT unnest($symbols))")
             values["symbols"] = list(symbols)
@@ -179,6 +173,84 @@ class Store:
             f"FROM ({BARS.in_force(where)}) ORDER BY symbol, session, close, open",
             values,
         )
+
+    def raw_asof(
+        self,
+        run_date: pd.Timestamp,
+        known_at: pd.Timestamp | None = None,
+        sessions: int | None = None,
+        symbols: Sequence[str] | None = None,
+        fields: Sequence[str] = FIELDS,
+    ) -> Raw:
+        """The same bars as matrices, many times as fast; some `fields` of them alone if wanted.
+
+        Of contradictions of one moment the row that `bars_asof` has last counts. The columns are
+        the symbols asked for, or those with any bar; the rows every session of the exchange from
+        the first bar.
+        """
+        where, values = _within(run_date, known_at, sessions)
+        names = self._names(where, values) if symbols is None else sorted(symbols)
+        query = (
+            "SELECT w.at, (b.session - DATE '1970-01-01')::INTEGER AS day, b.known_at, "
+            f"{', '.join('b.' + name for name in fields)} FROM bars b JOIN wanted w USING (symbol) "
+            f"WHERE {' AND '.join(where)}"
+        )
+        columns = np.arange(len(names), dtype=np.int32)
+        wanted = pa.table({"symbol": pa.array(names, pa.string()), "at": columns})
+        self.prepare()
+        with self.opened(read_only=True) as connection:
+            connection.register("wanted", wanted)
+            found = connection.execute(query, values).fetchnumpy()
+        return store_rows.matrices(found, names, run_date, fields)
+
+    def _names(self, where: list[str], values: dict[str, Any]) -> list[str]:
+        query = f"SELECT DISTINCT symbol FROM bars WHERE {' AND '.join(where)} ORDER BY symbol"
+        return self._frame(query, values)["symbol"].tolist()
+
+    def checks_asof(
+        self, run_date: pd.Timestamp, known_at: pd.Timestamp | None = None
+    ) -> pd.DataFrame:
+        """What came of the comparison with the vendor's adjusted closes as of a session."""
+        where, values = _known_by(known_at)
+        return self._frame(
+            'SELECT symbol, "first"::TIMESTAMP AS "first", "last"::TIMESTAMP AS "last", sessions, '
+            "ours, theirs, ratio, differs, near "
+            f"FROM ({CHECKS.in_force([*where, 'run_date = $day'])}) ORDER BY symbol, 2",
+            values | {"day": _day(run_date)},
+        )
+
+    def revisions(self, since: pd.Timestamp) -> pd.DataFrame:
+        """Bars that were said anew after an instant, each beside what was in force before.
+
+        Returns
+        -------
+        DataFrame
+            symbol, session, was_known_at, known_at (naive UTC), and of each price and the volume
+            two columns, `was_close` and `close`. What a late arrival of older knowledge brought,
+            and what was only said again, is none.
+        """
+        pairs = ", ".join(f"lag({f}) OVER w AS was_{f}, {f}" for f in FIELDS)
+        changed = " OR ".join(f"was_{f} IS DISTINCT FROM {f}" for f in FIELDS)
+        return self._frame(
+            "SELECT symbol, session::TIMESTAMP AS session, was_known_at, known_at, "
+            f"{', '.join(f'was_{f}, {f}' for f in FIELDS)} FROM ("
+            f"SELECT symbol, session, lag(known_at) OVER w AS was_known_at, known_at, {pairs} "
+            "FROM bars SEMI JOIN (SELECT symbol, session FROM bars WHERE known_at > $since) "
+            "USING (symbol, session) "
+            "WINDOW w AS (PARTITION BY symbol, session ORDER BY known_at, close, open)) "
+            f"WHERE known_at > $since AND was_known_at < known_at AND ({changed}) "
+            "ORDER BY known_at, symbol, session",
+            {"since": _utc(since)},
+        )
+
+    def newest_moment(self) -> pd.Timestamp | None:
+        """When anything was last learnt (UTC); None for an empty store."""
+        newest = self._frame("SELECT max(known_at) AS newest FROM moments")["newest"].iloc[0]
+        return None if pd.isna(newest) else pd.Timestamp(newest).tz_localize("UTC")
+
+    def contents(self) -> dict[str, str]:
+        """The digest of each table, every row that was ever known included."""
+        return {table.name: fingerprint.digest(self._frame(table.everything)) for table in TABLES}
 
     def actions_asof(
         self, run_date: pd.Timestamp, known_at: pd.Timestamp | None = None
@@ -206,15 +278,15 @@ class Store:
         """SHA-256 of a frame's content, whatever the order of its rows."""
         return fingerprint.digest(frame)
 
-    # -- the file ------------------------------------------------------------------------------
-
     def _append(self, table: AppendOnly, frame: pd.DataFrame, known_at: pd.Timestamp) -> Stored:
         moment = {"known_at": _utc(known_at)}
         if frame.empty:
             return Stored(0, 0)
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.register("fresh_frame", table.to_arrow(frame))
-            connection.execute(table.stage, moment)
+            connection.execute(table.meet)
+            known = connection.execute(f"SELECT count(*) FROM {MET}").fetchall() != [(0,)]
+            connection.execute(*((table.stage, moment) if known else (table.stage_unseen,)))
             counts = connection.execute(
                 "SELECT count(*), count(*) FILTER (WHERE revises) FROM staged"
             ).fetchall()
@@ -224,87 +296,6 @@ class Store:
                 connection.execute(table.reassert, {"next": following, "eve": eve})
             connection.execute(table.insert, moment)
         return Stored(*counts[0])
-
-    def _frame(self, query: str, values: dict[str, Any] | None = None) -> pd.DataFrame:
-        self._prepare()
-        with self._opened(read_only=True) as connection:
-            table = connection.sql(query, params=values or {}).to_arrow_table()
-        return table.to_pandas()
-
-    @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        self._prepare()
-        with self._opened(read_only=False) as connection, database.transaction(connection):
-            yield connection
-
-    def _prepare(self) -> None:
-        """Create the tables of a new file; refuse a file of another layout."""
-        if self._ready:
-            return
-        layout = self._layout() if self.path.exists() else None
-        if layout is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._opened(read_only=False) as connection, database.transaction(connection):
-                layout = _create(connection)
-        if layout != LAYOUT:
-            raise ContractError(
-                f"{self.path} has layout {layout} and this program knows layout {LAYOUT}: use the "
-                "program that made it, or move the file away and ingest again"
-            )
-        self._ready = True
-
-    def _layout(self) -> str | None:
-        with self._opened(read_only=True) as connection:
-            return _meta(connection, "layout") if _has_meta(connection) else None
-
-    @contextmanager
-    def _opened(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection, with the failures of a file told apart."""
-        try:
-            with (
-                ONE_AT_A_TIME,
-                database.connect(
-                    self.path, read_only=read_only, wait_seconds=self._wait_seconds
-                ) as connection,
-            ):
-                yield connection
-        except SettingsError as error:
-            if isinstance(error.__cause__, BROKEN):
-                self._explain(error.__cause__)
-            raise
-        except BROKEN as error:
-            self._explain(error)
-            raise
-
-    def _explain(self, error: duckdb.Error) -> None:
-        """Raise what a failure of DuckDB means to the operator."""
-        text = str(error)
-        if "No space left" in text:
-            raise SettingsError(f"the disk is full: free space for {self.path}") from error
-        if not any(word in text for word in SOUND):
-            raise ContractError(
-                f"{self.path} is damaged or no DuckDB file ({text.splitlines()[0]}): restore it "
-                "from a backup, or move it away and ingest again"
-            ) from error
-
-
-def _has_meta(connection: duckdb.DuckDBPyConnection) -> bool:
-    query = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'meta'"
-    return connection.execute(query).fetchall() == [(1,)]
-
-
-def _meta(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
-    found = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-    return found[0] if found else None
-
-
-def _create(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """Create all tables, unless another process was faster; the layout then found."""
-    if not _has_meta(connection):
-        for statement in (META_DDL, MOMENTS_DDL, BARS.ddl, ACTIONS.ddl, ASSETS.ddl, INGESTS_DDL):
-            connection.execute(statement)
-        connection.execute("INSERT INTO meta VALUES ('layout', ?)", [LAYOUT])
-    return _meta(connection, "layout")
 
 
 def _next_moment(
@@ -322,6 +313,18 @@ def _known_by(known_at: pd.Timestamp | None) -> tuple[list[str], dict[str, Any]]
     if known_at is None:
         return [], {}
     return ["known_at <= $known_at"], {"known_at": _utc(known_at)}
+
+
+def _within(
+    run_date: pd.Timestamp, known_at: pd.Timestamp | None, sessions: int | None
+) -> tuple[list[str], dict[str, Any]]:
+    """The condition that a bar lies in a window of sessions and was known, and its values."""
+    where, values = _known_by(known_at)
+    where, values = [*where, "session <= $last"], values | {"last": _day(run_date)}
+    if sessions is None:
+        return where, values
+    first = _day(dates.shift(run_date, 1 - sessions))
+    return [*where, "session >= $first"], values | {"first": first}
 
 
 def _day(session: pd.Timestamp) -> dt.date:

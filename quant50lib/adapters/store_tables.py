@@ -14,8 +14,12 @@ ARROW = {
     "VARCHAR": pa.string(),
     "DATE": pa.date32(),
     "DOUBLE": pa.float64(),
+    "BIGINT": pa.int64(),
     "BOOLEAN": pa.bool_(),
 }
+
+#: the temporary table of stored rows that fresh ones meet
+MET = "met"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class AppendOnly:
         return f"CREATE TABLE {self.name} ({columns}, known_at TIMESTAMP, source VARCHAR)"
 
     @property
+    def everything(self) -> str:
+        """SQL for every row that was ever known."""
+        return f"SELECT {', '.join(self.columns)}, known_at, source FROM {self.name}"
+
+    @property
     def insert(self) -> str:
         """SQL that stores `staged` as known at `$known_at`."""
         return (
@@ -57,25 +66,40 @@ class AppendOnly:
         revised = f"({key}) IN (SELECT ({key}) FROM staged WHERE revises)"
         return (
             f"INSERT INTO {self.name} SELECT {', '.join(self.columns)}, $eve, source "
-            f"FROM ({self.in_force(['known_at <= $next', revised])}) WHERE known_at < $eve"
+            f"FROM ({self.in_force(['known_at <= $next', revised], MET)}) WHERE known_at < $eve"
         )
 
-    def in_force(self, where: Sequence[str]) -> str:
-        """SQL for the newest row of each key among those that satisfy all of `where`."""
+    def in_force(self, where: Sequence[str], of: str = "") -> str:
+        """SQL for the newest row of each key among those of `of` that satisfy all of `where`."""
         key, condition = ", ".join(self.key), " AND ".join(where) or "true"
+        rows = of or self.name
         if not self.ties:
             order = f"PARTITION BY {key} ORDER BY known_at DESC, rowid DESC"
-            return (
-                f"SELECT * FROM {self.name} WHERE {condition} "
-                f"QUALIFY row_number() OVER ({order}) = 1"
-            )
+            return f"SELECT * FROM {rows} WHERE {condition} QUALIFY row_number() OVER ({order}) = 1"
         # few of many rows are ever revised: find those, and leave the others unsorted
         return (
-            f"SELECT t.* FROM {self.name} t LEFT JOIN ("
-            f"SELECT {key}, max(known_at) AS newest FROM {self.name} WHERE {condition} "
+            f"SELECT t.* FROM {rows} t LEFT JOIN ("
+            f"SELECT {key}, max(known_at) AS newest FROM {rows} WHERE {condition} "
             f"GROUP BY {key} HAVING count(*) > 1) r USING ({key}) "
             f"WHERE {condition} AND (r.newest IS NULL OR known_at = r.newest)"
         )
+
+    @property
+    def meet(self) -> str:
+        """SQL that puts into `met` all stored rows of the keys of `fresh_frame`, as they arrived."""
+        return (
+            f"CREATE OR REPLACE TEMP TABLE {MET} AS SELECT t.* FROM {self.name} t "
+            f"SEMI JOIN fresh_frame USING ({', '.join(self.key)}) ORDER BY t.rowid"
+        )
+
+    @property
+    def stage_unseen(self) -> str:
+        """SQL that puts the rows of `fresh_frame` into `staged` where none of their keys is known."""
+        return f"""
+        CREATE OR REPLACE TEMP TABLE staged AS
+        SELECT DISTINCT {', '.join(self.columns)}, false AS revises FROM fresh_frame
+        ORDER BY {', '.join(self.key)}
+        """
 
     @property
     def stage(self) -> str:
@@ -86,13 +110,10 @@ class AppendOnly:
         """
         key = ", ".join(self.key)
         columns = ", ".join(f"f.{name}" for name in self.columns)
-        ours = self.in_force(
-            ["known_at <= $known_at", f"({key}) IN (SELECT ({key}) FROM fresh_frame)"]
-        )
         return f"""
         CREATE OR REPLACE TEMP TABLE staged AS
         WITH fresh AS (SELECT DISTINCT {', '.join(self.columns)} FROM fresh_frame),
-        ours AS ({ours}),
+        ours AS ({self.in_force(['known_at <= $known_at'], MET)}),
         held AS (SELECT {key}, count(*) AS n_held FROM ours GROUP BY {key}),
         compared AS (
             SELECT {columns}, o.known_at AS same_at,
@@ -162,6 +183,15 @@ ASSETS = AppendOnly(
     {"symbol": "VARCHAR", "name": "VARCHAR", "exchange": "VARCHAR"}
     | {"tradable": "BOOLEAN", "fractionable": "BOOLEAN", "status": "VARCHAR"},
 )
+#: what came of holding our adjusted closes against the vendor's, see `services.vendor`
+CHECKS = AppendOnly(
+    "checks",
+    ("run_date", "symbol", "first"),
+    {"run_date": "DATE", "symbol": "VARCHAR", "first": "DATE", "last": "DATE"}
+    | {"sessions": "BIGINT", "ours": "DOUBLE", "theirs": "DOUBLE", "ratio": "DOUBLE"}
+    | {"differs": "BOOLEAN", "near": "VARCHAR"},
+)
+TABLES = (BARS, ACTIONS, ASSETS, CHECKS)
 MOMENTS_DDL = (
     "CREATE TABLE moments (name VARCHAR, known_at TIMESTAMP, PRIMARY KEY (name, known_at))"
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pandas as pd
 
-from quant50lib.adapters import broker
+from quant50lib.adapters import backup, broker
 from quant50lib.contracts import Schedule, stages_of
 from quant50lib.errors import SettingsError
 from quant50lib.pipeline import archive, provenance, runner
@@ -37,7 +38,11 @@ class Desk:
 
     def clock(self) -> pd.Timestamp:
         """The broker's time, UTC: the only present there is."""
-        return broker.connect(self.settings, self.secrets, self.endpoints["trading"]).clock()
+        return self.account().clock()
+
+    def account(self) -> broker.Broker:
+        """A client of the desk's account."""
+        return broker.connect(self.settings, self.secrets, self.endpoints["trading"])
 
 
 @contextlib.contextmanager
@@ -50,14 +55,17 @@ def open_desk(
     Parameters
     ----------
     now : Timestamp
-        Present time, UTC. It only moves the clock of the twin's demo market; everybody else asks
-        the broker.
+        Present time, UTC. It moves the clock of the twin's demo market, or is held against the
+        broker's; everybody else asks the broker.
     """
     with archive.locked(home.lock, "a run of this desk"):
+        backup.finish(home.root, home.data)
         archive.mend_chain(home)
         with kernels_of(home, settings) as kernels:
             if settings.broker == "paper":
-                yield paper_desk(home, settings, secrets, kernels)
+                opened = paper_desk(home, settings, secrets, kernels)
+                require_true_clock(opened, now)
+                yield opened
                 return
             with twin_of(home, settings, now) as twin:
                 yield simulated_desk(home, settings, secrets, kernels, twin)
@@ -83,26 +91,59 @@ def twin_of(home: Home, settings: Settings, now: pd.Timestamp) -> Iterator[Twin]
         twin.stop()
 
 
-def simulated_desk(
-    home: Home, settings: Settings, secrets: Secrets, kernels: Kernels, twin: Twin
-) -> Desk:
-    """The desk on a running twin."""
+class Place(NamedTuple):
+    """Where the broker and its market data answer, which data they are, and what is simulated."""
+
+    endpoints: dict[str, str]
+    source: str
+    simulated: str
+
+
+def place_of_twin(twin: Twin) -> Place:
+    """A running twin."""
     info = twin.info()
     simulated = (
         "SIMULATED prices and account"
         if info["simulated_prices"]
         else "real prices, SIMULATED account"
     )
-    endpoints = {"trading": twin.url, "data": twin.url}
-    source = info["identity"]
-    return Desk(home, settings, secrets, endpoints, source, simulated, kernels, twin)
+    return Place({"trading": twin.url, "data": twin.url}, info["identity"], simulated)
+
+
+def place_of_paper(settings: Settings) -> Place:
+    """Alpaca paper."""
+    endpoints = {"trading": settings.alpaca.trading_url, "data": settings.alpaca.data_url}
+    return Place(endpoints, f"alpaca feed={settings.data.feed}", "Alpaca PAPER account")
+
+
+def simulated_desk(
+    home: Home, settings: Settings, secrets: Secrets, kernels: Kernels, twin: Twin
+) -> Desk:
+    """The desk on a running twin."""
+    return Desk(home, settings, secrets, *place_of_twin(twin), kernels, twin)
 
 
 def paper_desk(home: Home, settings: Settings, secrets: Secrets, kernels: Kernels) -> Desk:
     """The desk on Alpaca paper."""
-    endpoints = {"trading": settings.alpaca.trading_url, "data": settings.alpaca.data_url}
-    source = f"alpaca feed={settings.data.feed}"
-    return Desk(home, settings, secrets, endpoints, source, "Alpaca PAPER account", kernels)
+    return Desk(home, settings, secrets, *place_of_paper(settings), kernels)
+
+
+def require_true_clock(desk: Desk, now: pd.Timestamp) -> None:
+    """Refuse to work where this machine and the broker disagree about what time it is.
+
+    Raises
+    ------
+    SettingsError
+        Says by how much; log lines and schedules of this machine would be wrong by as much.
+    """
+    skew = desk.account().skew(now).total_seconds()
+    limit = desk.settings.execute.max_clock_skew_seconds
+    if abs(skew) > limit:
+        raise SettingsError(
+            f"the broker's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this "
+            f"machine's, and {limit:.0f} s are allowed: set this machine's clock (timedatectl), or "
+            "raise execute.max_clock_skew_seconds"
+        )
 
 
 def check(date: str | None, from_stage: str | None = None) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +36,33 @@ def lines(event: Event) -> None:
     mark = MARKS.get(event.state, "…")
     took = f" {event.seconds:6.1f} s" if event.state in ("done", "failed") else ""
     print(f"{mark} {event.stage or 'run':<10}{took} {event.doing}".rstrip(), file=sys.stderr)
+
+
+def shares() -> Callable[[str, float], None]:
+    """One line for each new thing that is done, and for each tenth of it."""
+    told: set[tuple[str, int]] = set()
+
+    def tell(doing: str, share: float) -> None:
+        mark = doing, int(10 * share)
+        if mark not in told:
+            told.add(mark)
+            print(f"{share:4.0%} {doing}", file=sys.stderr)
+
+    return tell
+
+
+@contextlib.contextmanager
+def bar(console: Console, title: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar in a terminal, with the time that is left; elsewhere `shares`."""
+    if not console.is_terminal:
+        yield shares()
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as shown:
+        task = shown.add_task(title, total=1.0)
+        yield lambda doing, share: shown.update(
+            task, completed=share, description=f"{title} · {doing}"
+        )
 
 
 class LiveProgress:

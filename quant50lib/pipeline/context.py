@@ -15,19 +15,20 @@ import pandas as pd
 
 from quant50lib import contracts
 from quant50lib.adapters import universe
-from quant50lib.adapters.broker import Broker, access_keys
+from quant50lib.adapters.broker import Broker
 from quant50lib.adapters.broker import connect as connect_broker
 from quant50lib.adapters.journal import Ledger
-from quant50lib.adapters.market import IngestSummary
-from quant50lib.adapters.market import connect as connect_market
-from quant50lib.adapters.market import ingest
+from quant50lib.adapters.market import IngestSummary, ingest
+from quant50lib.adapters.market import service as market_service
 from quant50lib.adapters.registry import Registry
 from quant50lib.adapters.store import Store
 from quant50lib.contracts import Stage, Table
 from quant50lib.errors import ContractError, SettingsError
 from quant50lib.pipeline import archive, desk, scraps, scratch, shadow
 from quant50lib.pipeline.archive import OPEN
+from quant50lib.pipeline.reconcile import page_name
 from quant50lib.services import book, data, execute, model, report
+from quant50lib.services import universe as membership
 from quant50lib.services.book import Memory
 from quant50lib.services.model import LoadedModel, Trained
 from quant50lib.services.panel import Panel
@@ -141,23 +142,40 @@ class StageContext:
         return Store(path, self.settings.data.store_wait_seconds)
 
     @cached_property
+    def renamed(self) -> pd.DataFrame:
+        """Changes of name that the market has told of up to the session: old, new, day."""
+        return universe.changes_of_name(self.store, self.run_date, self.known_at)
+
+    @cached_property
     def universe(self) -> pd.DataFrame:
-        """The desk's names: symbol, name, sector, kind."""
-        return universe.load(self.settings.universe.file, self.benchmark)
+        """The desk's names under the tickers of the session: symbol, name, sector, kind."""
+        return universe.of_session(self.settings.universe, self.store, self.run_date, self.known_at)
+
+    @cached_property
+    def membership(self) -> pd.DataFrame:
+        """When each name was a member of the universe: symbol, first, last."""
+        return universe.membership(self.settings.universe, self.universe, self.renamed)
 
     @cached_property
     def bars(self) -> pd.DataFrame:
-        """Raw bars of the history, as known when the run began."""
+        """Raw bars of the history, as known when the run began; a name's under its present ticker."""
         sessions = self.settings.data.history_years * 252
-        names = sorted(self.universe["symbol"])
+        present = sorted(self.universe["symbol"])
+        names = present + membership.earlier_tickers(present, self.renamed)
         frame = self.store.bars_asof(self.run_date, self.known_at, sessions, names)
         self._note_query("bars", self.store.digest(frame))
-        return frame
+        return membership.unified(frame, self.renamed, ["session"])
 
     @cached_property
     def actions(self) -> pd.DataFrame:
-        """Corporate actions with an ex-date up to the session."""
-        return self.store.actions_asof(self.run_date, self.known_at)
+        """Corporate actions with an ex-date up to the session, under present tickers."""
+        found = self.store.actions_asof(self.run_date, self.known_at)
+        return membership.unified_actions(found, self.renamed)
+
+    @cached_property
+    def announced(self) -> pd.DataFrame:
+        """Corporate actions with an ex-date up to the next session, in which today's orders fill."""
+        return self.store.actions_asof(dates.shift(self.run_date, 1), self.known_at)
 
     @cached_property
     def assets(self) -> pd.DataFrame:
@@ -167,7 +185,18 @@ class StageContext:
     @cached_property
     def panel(self) -> Panel:
         """Total-return prices, sessions x symbols, adjusted as of the session."""
-        return data.to_panel(self.bars, self.actions, self.run_date)
+        panel = data.to_panel(self.bars, self.actions, self.run_date)
+        known = self.settings.data.min_history_sessions
+        return membership.admit(panel, self.membership, known)
+
+    @cached_property
+    def vendor_check(self) -> pd.DataFrame:
+        """How our adjusted closes of a few names compare with the vendor's.
+
+        One row a span, see `services.vendor.vendor_differences`; `differs` marks what a human
+        should look at.
+        """
+        return self.store.checks_asof(self.run_date, self.known_at)
 
     @property
     def sectors(self) -> pd.Series:
@@ -260,14 +289,9 @@ class StageContext:
 
     def ingest(self) -> IngestSummary:
         """Fetch what is missing up to the session; a second call fetches nothing."""
-        market = connect_market(
-            self.endpoints["data"],
-            self.endpoints["trading"],
-            *access_keys(self.settings, config.secrets()),
-            self.settings.data,
-        )
+        market = market_service(self.settings, config.secrets(), self.endpoints)
         self.store.claim_source(self._facts["source"])
-        names = sorted(self.universe["symbol"])
+        names = universe.load(self.settings.universe.file, self.benchmark)["symbol"].tolist()
         tell = lambda doing, share: LOG.info(
             doing, extra=facts(share=round(share, 3))
         )  # noqa: E731
@@ -286,7 +310,13 @@ class StageContext:
             return shadow.from_cash(self.run_date, float(self.settings.simulator.cash))
         closes = self.panel.traded_close.ffill()
         return desk.settle(
-            self._broker, self.ledger, self.actions, self.run_date, closes, self.settings.execute
+            self._broker,
+            self.ledger,
+            self.announced,
+            self.run_date,
+            closes,
+            self.settings.execute,
+            page=self.home.reports / page_name(self.run_date),
         )
 
     def plan(
@@ -300,19 +330,38 @@ class StageContext:
         """The orders that turn holdings into targets; see `services.execute.plan_orders`."""
         recent = self.panel.volume.iloc[-LIQUIDITY_SESSIONS:]
         account = equity.iloc[-1]
+        cash = execute.decimal(account["cash"])
+        waiting: set[str] = set()
+        told: dict[str, Any] = {}
+        if not self.shadow:
+            waiting, told = self.ledger.open_symbols(), self._obstacles()
+            cash -= execute.reserved(self.ledger.open_orders(), self.settings.execute)
         return execute.plan_orders(
             target,
             holding,
             universe,
             execute.decimal(account["equity"]),
-            execute.decimal(account["cash"]),
+            cash,
             recent.median(),
             self.settings.execute,
             self.run_date,
-            set() if self.shadow else self.ledger.open_symbols(),
+            waiting,
             bool(state["halted"].iloc[0]),
             self.shadow,
+            coming=execute.coming_actions(
+                self.announced, self.run_date, dates.shift(self.run_date, 1)
+            ),
+            **told,
         )
+
+    def _obstacles(self) -> dict[str, Any]:
+        """What else speaks against an order now, from the ledger and from the broker."""
+        held = self._broker.positions().items()
+        return {
+            "frozen": self.ledger.frozen(),
+            "halted": self.ledger.halted(),
+            "available": {symbol: position.available for symbol, position in held},
+        }
 
     def submit(
         self, orders: pd.DataFrame, state: pd.DataFrame, events: pd.DataFrame

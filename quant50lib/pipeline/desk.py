@@ -7,21 +7,29 @@ is not known is asked of the broker, and nothing is done twice.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from quant50lib.adapters.broker import Broker
+from quant50lib.adapters.broker_records import Position
 from quant50lib.adapters.journal import Ledger
+from quant50lib.errors import ReconciliationError
 from quant50lib.pipeline.dispatch import Dispatch, Progress
-from quant50lib.pipeline.reconcile import Reconciliation, Sleep, reconcile, resolve_orders
-from quant50lib.services import execute
-from quant50lib.services.ledger import ZERO, decimal, holding_frame, values
+from quant50lib.pipeline.reconcile import Reconciliation, reconcile
+from quant50lib.pipeline.resolve import Sleep, cancel_overtaken, resolve_orders
+from quant50lib.services import comparison, execute
+from quant50lib.services.holdings import holding_frame, values
+from quant50lib.services.ledger import MOVES_SHARES, ZERO, decimal
 from quant50lib.settings import ExecuteSettings
 from quant50lib.utils import dates
 
+#: entries of shares that changed otherwise than by a fill or a split
+CONVERSIONS = tuple(kind for kind in MOVES_SHARES if kind not in ("fill", "split"))
 NEVER_OPENED = pd.Timestamp("1990-01-01", tz="UTC")
 
 
@@ -33,6 +41,12 @@ class Settlement:
     equity: pd.DataFrame  # contracts.Equity
     fill: pd.DataFrame  # contracts.Fill
     summary: dict[str, Any]
+    frozen: dict[str, str] = field(default_factory=dict)  # symbol to why nothing may be sent in it
+
+    @property
+    def frozen_table(self) -> pd.DataFrame:
+        """Symbol and reason of each frozen name."""
+        return pd.DataFrame(sorted(self.frozen.items()), columns=["symbol", "reason"])
 
 
 # -- settle ------------------------------------------------------------------------------------------
@@ -46,33 +60,66 @@ def settle(
     closes: pd.DataFrame | pd.Series,
     settings: ExecuteSettings,
     sleep: Sleep = time.sleep,
+    page: Path | None = None,
 ) -> Settlement:
     """Reconcile with the broker and close the session, and those missed before it.
+
+    Orders that a corporate action has made wrong are cancelled first. A holding without a close in
+    `closes` (a new name after a merger or a spin-off) counts what its predecessor closed at, else
+    what the broker says, else what it cost.
 
     Parameters
     ----------
     actions : DataFrame
-        Corporate actions, as `adapters.store.actions_asof` has them.
+        Corporate actions, as `adapters.store.actions_asof` has them, those of the next session
+        too where they are known.
     closes : DataFrame, (n_sessions, n_symbols), or Series by symbol
         Closes as traded, US dollars; where one is missing, the last one before counts. A Series
         is of `run_date` alone, and then no missed session is closed.
+    page : Path, optional
+        Where to show both sides, should they differ.
 
     Raises
     ------
     ReconciliationError
         Our books and the broker's differ and nothing explains it.
-    ContractError
-        A holding has no close.
     """
     table = _matrix(closes, run_date)
     with ledger.held():
-        done = reconcile(broker, ledger, actions, settings, run_date, sleep)
+        cancelled = cancel_overtaken(broker, ledger, actions, broker.clock())
+        done = reconcile(broker, ledger, actions, settings, run_date, sleep, table, page)
         broker_equity = broker.account().equity if dates.last_closed(done.at) == run_date else None
         for session in _sessions_to_close(ledger, table, run_date):
-            prices = table.loc[:session].ffill().iloc[-1].dropna().to_dict()
+            known = table.loc[:session].ffill().iloc[-1].dropna().to_dict()
+            prices, elsewhere = _priced(ledger, session, known, done.positions)
             theirs = broker_equity if session == run_date else None
             _close(ledger, session, run_date, prices, theirs)
-        return _settlement(ledger, run_date, prices, done)
+        settled = _settlement(ledger, run_date, prices, done)
+        more = {"orders_cancelled": cancelled, "priced_elsewhere": elsewhere}
+        return Settlement(
+            settled.holding, settled.equity, settled.fill, settled.summary | more, done.frozen
+        )
+
+
+def _priced(
+    ledger: Ledger,
+    session: pd.Timestamp,
+    closes: dict[str, float],
+    positions: Mapping[str, Position],
+) -> tuple[dict[str, float], list[str]]:
+    """A price for every holding of a session, and the names that the closes do not have."""
+    held = ledger.positions(dates.close_of(session))
+    missing = sorted(symbol for symbol in held if symbol not in closes)
+    renamed = ledger.renamed() if missing else {}
+    found = dict(closes)
+    for symbol in missing:
+        theirs = positions.get(symbol)
+        found[symbol] = float(
+            closes.get(renamed.get(symbol, ""))
+            or (theirs.price if theirs and theirs.price else 0)
+            or held[symbol].entry_price
+        )
+    return found, missing
 
 
 def _matrix(closes: pd.DataFrame | pd.Series, run_date: pd.Timestamp) -> pd.DataFrame:
@@ -145,9 +192,14 @@ def _summary(equity: pd.DataFrame, holding: pd.DataFrame, done: Reconciliation) 
         "holdings": len(holding),
         "books_opened": done.opened,
         "orders_resolved": done.resolved,
-        "fills_booked": done.fills,
-        "splits_booked": done.splits,
-        "payments_booked": done.payments,
+        "fills_booked": done.booked["fill"],
+        "splits_booked": done.booked["split"],
+        "payments_booked": sum(
+            count for kind, count in done.booked.items() if kind not in (*MOVES_SHARES, "")
+        ),
+        "conversions_booked": sum(done.booked[kind] for kind in CONVERSIONS),
+        "frozen": [f"{symbol}: {reason}" for symbol, reason in sorted(done.frozen.items())],
+        "to_look_at": done.remarks,
         "broker_time": done.at.isoformat(),
     }
 
@@ -179,7 +231,10 @@ def submit(
     OutcomeUnknown
         Of some orders it could not be learnt whether they exist; run the day again later.
     RiskHalt
-        The kill switch is on and the plan would buy; sells are sent all the same.
+        The kill switch is on, or the risk rules allow to reduce only, and the plan would buy;
+        sells are sent all the same.
+    ReconciliationError
+        The broker's order of one of our names is another one.
     BrokerError
         The account may not trade.
     """
@@ -191,6 +246,14 @@ def submit(
                 late = f"the newest closed session is {newest.date()}: too late"
                 return execute.shadow(orders, late)
             ledger.plan(orders, run_date, at)
-        resolve_orders(broker, ledger, at, settings, sleep)
-    Dispatch(broker, ledger, run_date, at, settings, progress, sleep).run()
-    return ledger.orders(run_date)
+        done = resolve_orders(broker, ledger, at, settings, sleep)
+        if done.lines:
+            raise ReconciliationError(comparison.explained(done.lines))
+        dispatch = Dispatch(broker, ledger, run_date, at, settings, progress, sleep)
+        if not dispatch.send():
+            dispatch.require_done()
+            return ledger.orders(run_date)
+    dispatch.await_judgement()
+    with ledger.held():
+        dispatch.require_done()
+        return ledger.orders(run_date)

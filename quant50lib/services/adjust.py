@@ -6,6 +6,7 @@ worth in today's terms:
     split of ``new`` shares for ``old``     price x old / new,  shares x new / old
     stock dividend of ``r`` a share         a split of 1 + r for 1
     cash dividend of ``d`` a share          price x (1 - d / c[e-1])
+    spin-off worth ``d`` a share            the same, where the action says what it was worth
 
 ``c[e-1]`` is the last close before the ex-date, in shares of the ex-date where a split falls on the
 same day. The factor of a session is the product over all later ex-dates up to the last session,
@@ -24,7 +25,7 @@ from quant50lib.utils import dates
 
 PRICES = ("open", "high", "low", "close")
 SPLITS = ("forward_split", "reverse_split", "stock_dividend")
-CASH = ("cash_dividend",)
+CASH = ("cash_dividend", "spin_off")
 
 
 class Raw(NamedTuple):
@@ -56,8 +57,8 @@ def to_panel(
     bars : DataFrame
         Raw: symbol, session, open, high, low, close, volume. Of repeated keys the last row counts.
     actions : DataFrame
-        symbol, type, ex_date, new_rate, old_rate, cash. Other types than splits, stock and cash
-        dividends are left aside (`quality` reports them).
+        symbol, type, ex_date, new_rate, old_rate, cash. What is not `applied` is left aside
+        (`quality` reports it).
     symbols : list of str, optional
         The columns wanted. None: every symbol that has a bar.
 
@@ -66,7 +67,11 @@ def to_panel(
     Panel, matrices (n_sessions, n_symbols)
         All sessions of the exchange from the first bar to `run_date`.
     """
-    raw = arrange(bars, run_date, symbols)
+    return panel_of(arrange(bars, run_date, symbols), actions)
+
+
+def panel_of(raw: Raw, actions: pd.DataFrame) -> Panel:
+    """Total-return prices of bars that are matrices already."""
     factors = adjustment(raw, actions)
     frame = lambda values: pd.DataFrame(  # noqa: E731
         values, index=raw.sessions, columns=raw.symbols, copy=False
@@ -78,6 +83,12 @@ def to_panel(
         traded_close=frame(raw.fields["close"]),
         dollar_volume=frame(raw.fields["close"] * raw.fields["volume"]),
     )
+
+
+def adjusted_close(raw: Raw, actions: pd.DataFrame) -> pd.DataFrame:
+    """Total-return closes alone: `raw` needs no other field."""
+    closes = raw.fields["close"] * adjustment(raw, actions).price
+    return pd.DataFrame(closes, index=raw.sessions, columns=raw.symbols, copy=False)
 
 
 def arrange(
@@ -102,6 +113,12 @@ def arrange(
         fields[name] = np.full(shape, np.nan)
         fields[name][place] = bars[name].to_numpy(dtype=float)[wanted]
     return Raw(sessions, columns, fields, present)
+
+
+def applied(actions: pd.DataFrame) -> pd.Series:
+    """Which actions the factors take in: splits, dividends, and spin-offs of a known value."""
+    known = (actions["type"] != "spin_off") | (actions["cash"] > 0)
+    return actions["type"].isin((*SPLITS, *CASH)) & known
 
 
 def adjustment(raw: Raw, actions: pd.DataFrame) -> Factors:

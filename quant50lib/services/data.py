@@ -8,10 +8,11 @@ from quant50lib.contracts import Universe
 from quant50lib.services.adjust import to_panel
 from quant50lib.services.panel import Panel
 from quant50lib.services.quality import findings, require_sound_day
+from quant50lib.services.vendor import vendor_differences
 from quant50lib.settings import DataSettings, FeatureSettings
 from quant50lib.utils import dates
 
-__all__ = ["day_universe", "findings", "require_sound_day", "to_panel"]
+__all__ = ["day_universe", "findings", "require_sound_day", "to_panel", "vendor_differences"]
 
 LIQUIDITY_SESSIONS = 21
 
@@ -39,7 +40,8 @@ def day_universe(
         symbol, tradable, fractionable, status, as the broker says.
 
     The first reason that applies is given: "not listed", "quarantined: <gate>", "not tradable at
-    the broker", "too short a history" (`data.min_history_sessions`), "too thin" (median dollar
+    the broker", "too short a history" (`data.min_history_sessions`), "not a member" (the panel does
+    not admit it), "too cheap" (last close below `features.min_price`), "too thin" (median dollar
     volume over 21 sessions below `features.min_dollar_volume`).
     """
     run_date = dates.as_session(run_date)
@@ -77,6 +79,8 @@ def _reasons(
         "not listed": ~recent | (said["status"] != "active"),
         "not tradable at the broker": ~_true(said["tradable"]),
         "too short a history": closes.notna().sum() < data.min_history_sessions,
+        "not a member": ~_admitted(panel, index),
+        "too cheap": closes.ffill().iloc[-1] < features.min_price,
         "too thin": ~(dollars >= features.min_dollar_volume),
     }
     reason = pd.Series("", index=index, dtype="str")
@@ -84,6 +88,13 @@ def _reasons(
         reason = reason.mask(applies, text)
     listed = reason != "not listed"
     return reason.mask(gates.notna() & listed, "quarantined: " + gates.astype("str"))
+
+
+def _admitted(panel: Panel, index: pd.Index) -> pd.Series:
+    """Whether the panel admits each name on its last session."""
+    if panel.admitted is None:
+        return pd.Series(True, index=index)
+    return _true(panel.admitted.iloc[-1].reindex(index))
 
 
 def _true(column: pd.Series) -> pd.Series:

@@ -1,4 +1,8 @@
-"""What has to be fetched: the bars that a run needs, less those that earlier ingests brought."""
+"""What has to be fetched: the bars that a run needs, less those that earlier ingests brought.
+
+The work is cut into units of some names each, which are finished one after the other: a kill costs
+at most what the unit in hand had not yet stored.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+#: of one unit: some ten pages of bars, and names that still fit into an address
+BARS_PER_UNIT, NAMES_PER_UNIT = 100_000, 400
+
 
 @dataclass(frozen=True)
 class Span:
-    """One call: bars of some symbols from one session to another, both included."""
+    """Sessions from one to another, both included."""
 
-    symbols: tuple[str, ...]
     first: pd.Timestamp
     last: pd.Timestamp
-    resumed: bool = False  # continues an ingest that was cut short
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The calls to make; `due` are the symbols for which anything was missing, done or not."""
+class Unit:
+    """Some names, the bars and the corporate actions to ask for; no `bars`: all are there."""
 
-    bars: tuple[Span, ...]
-    actions: tuple[Span, ...]
-
-    @property
-    def due(self) -> tuple[str, ...]:
-        return tuple(sorted(symbol for span in self.actions for symbol in span.symbols))
+    symbols: tuple[str, ...]
+    bars: Span | None
+    actions: Span
+    resumed: bool = False  # continues an ingest that was cut short
 
 
 def plan(
@@ -37,17 +40,17 @@ def plan(
     newest: pd.Series,
     overlap: int,
     action_overlap: int,
-) -> Plan:
-    """The fewest calls that make the store whole over `sessions`.
+) -> tuple[Unit, ...]:
+    """What makes the store whole over `sessions`; nothing, where it is.
 
     Parameters
     ----------
     sessions : DatetimeIndex
-        Every session that the run needs, the run's own last.
+        Every session that is wanted, in order.
     ingests : DataFrame
         The store's log: first, last, symbols, complete.
     newest : Series
-        Newest stored session of each symbol, none after the run's.
+        Newest stored session of each symbol, none after the last of `sessions`.
     overlap, action_overlap : int
         Sessions before the missing ones that are asked again, for revisions and late notices.
 
@@ -62,15 +65,36 @@ def plan(
     first = np.maximum(low - overlap, 0)
     begun = _begun(names, sessions[first], ingests[~ingests["complete"]])
     reached = sessions.get_indexer(newest.reindex(names))
-    resumed = due & begun & (reached >= low) & (reached <= high)
-    fresh = due & ~resumed
-    partial = resumed & (reached < high)
-    calls = _grouped(names[fresh], first[fresh], high[fresh], sessions)
-    if partial.any():
-        start, end = reached[partial].min(), high[partial].max()
-        calls += (Span(tuple(names[partial]), sessions[start], sessions[end], resumed=True),)
-    act_first = np.where(low == 0, 0, np.maximum(low - action_overlap, 0))
-    return Plan(calls, _grouped(names[due], act_first[due], high[due], sessions))
+    whole = missing.sum(axis=1) == high - low + 1  # else holes are filled, not a call continued
+    resumed = due & begun & whole & (reached >= low) & (reached <= high)
+    owed = pd.DataFrame(
+        {
+            "name": names,
+            "asked": np.where(resumed, reached, first),
+            "high": high,
+            "act": np.where(low == 0, 0, np.maximum(low - action_overlap, 0)),
+            "resumed": resumed,
+        }
+    )[due]
+    # names that were cut off at different sessions go on together, from the earliest
+    together = owed["asked"].where(~owed["resumed"], -1 - (owed["asked"] == owed["high"]))
+    groups = owed.groupby([together, "high", "act"], sort=False)
+    return tuple(unit for _, group in groups for unit in _units(group, sessions))
+
+
+def _units(group: pd.DataFrame, sessions: pd.DatetimeIndex) -> list[Unit]:
+    """The names of a group, so many at a time that a unit stays small."""
+    head = group.iloc[0]
+    asked = int(group["asked"].min())
+    actions = Span(sessions[head["act"]], sessions[head["high"]])
+    here = bool(head["resumed"] and asked == head["high"])
+    bars = None if here else Span(sessions[asked], sessions[head["high"]])
+    size = max(1, min(NAMES_PER_UNIT, BARS_PER_UNIT // (int(head["high"]) - asked + 1)))
+    names = group["name"].tolist()
+    return [
+        Unit(tuple(names[k : k + size]), bars, actions, bool(head["resumed"]))
+        for k in range(0, len(names), size)
+    ]
 
 
 def _covered(names: pd.Index, sessions: pd.DatetimeIndex, log: pd.DataFrame) -> np.ndarray:
@@ -86,13 +110,3 @@ def _begun(names: pd.Index, first: pd.DatetimeIndex, log: pd.DataFrame) -> np.nd
     """Whether a call for each symbol from that very session was ever begun."""
     calls = {(symbol, row.first) for row in log.itertuples() for symbol in row.symbols}
     return np.array([pair in calls for pair in zip(names, first, strict=True)], dtype=bool)
-
-
-def _grouped(
-    names: pd.Index, first: np.ndarray, last: np.ndarray, sessions: pd.DatetimeIndex
-) -> tuple[Span, ...]:
-    """One call for all symbols with the same missing sessions."""
-    groups: dict[tuple[int, int], list[str]] = {}
-    for name, a, b in zip(names, first, last, strict=True):
-        groups.setdefault((int(a), int(b)), []).append(name)
-    return tuple(Span(tuple(g), sessions[a], sessions[b]) for (a, b), g in groups.items())

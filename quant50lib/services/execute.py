@@ -4,18 +4,22 @@ Sells go first, then buys by their size: a queued sell frees no buying power bef
 the largest buys that the account can carry today go today and the rest waits. A trade that fails a
 check is kept as `refused` with the check's name and by how much it failed; one that has to wait is
 kept as `deferred`. The state `planned` alone is meant to be sent.
+
+Nothing is carried over but the books: what was refused or deferred, cancelled or filled in part is
+part of the next session's drift between holding and target, and is planned anew from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 
 import pandas as pd
 
 from quant50lib.contracts import INTENTS, Order
 from quant50lib.errors import ContractError
+from quant50lib.services.checks import Asset, Conditions, Draft, checked
 from quant50lib.services.ledger import decimal
 from quant50lib.settings import ExecuteSettings
 from quant50lib.utils.frames import typed
@@ -23,52 +27,18 @@ from quant50lib.utils.frames import typed
 #: smallest step of a quantity that we choose ourselves (the broker's is nine decimals)
 STEP = Decimal("0.000001")
 ZERO = Decimal(0)
-#: these leave a position because a rule says so: no limit on the size of an order may keep them in
-LEAVING = ("stop", "halt", "exit")
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One trade on its way to becoming an order."""
-
-    symbol: str
-    side: str
-    intent: str
-    qty: Decimal
-    price: Decimal
-    whole: bool  # the full position is sold
-    state: str = "planned"
-    reason: str = ""
-
-    @property
-    def notional(self) -> Decimal:
-        return self.qty * self.price
-
-
-@dataclass(frozen=True)
-class Asset:
-    """What has to be known of a name before it is traded."""
-
-    price: Decimal  # US dollars; the close of the session, or the last one known
-    fresh: bool  # the price is the close of the session
-    tradable: bool
-    fractionable: bool
-    why: str  # why it may not be bought
-    median_volume: Decimal | None  # shares a day
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What all checks of a day are held against."""
-
-    assets: dict[str, Asset]
-    equity: Decimal
-    reduce_only: bool
-    settings: ExecuteSettings
+#: corporate actions that multiply the shares of the name itself
+SPLITS = ("forward_split", "reverse_split", "stock_dividend")
+#: corporate actions that leave the number of shares as it is
+HARMLESS = ("cash_dividend",)
 
 
 def client_order_id(session: pd.Timestamp, draft: Draft, attempt: int = 1) -> str:
-    """The name of an order, the same whenever it is computed, so that a repeat is recognised."""
+    """The name of an order, the same whenever it is computed, so that a repeat is recognised.
+
+    The number of the attempt is 1 in every daily plan: within a session an order is only ever sent
+    again under the same name (see `pipeline.resolve`), and the next session has names of its own.
+    """
     return f"q50-{session:%Y%m%d}-{draft.symbol}-{draft.side}-{draft.intent}-{attempt}"
 
 
@@ -84,6 +54,11 @@ def plan_orders(
     open_symbols: Collection[str],
     reduce_only: bool,
     shadow_reason: str = "",
+    *,
+    frozen: Mapping[str, str] | None = None,
+    halted: str = "",
+    coming: Mapping[str, str] | None = None,
+    available: Mapping[str, Decimal] | None = None,
 ) -> pd.DataFrame:
     """The orders of a session, as `contracts.Order`, in the order in which they are to be sent.
 
@@ -104,6 +79,14 @@ def plan_orders(
         Nothing may be bought.
     shadow_reason : str
         Why nothing of this will be sent; empty: it will.
+    frozen : mapping, optional
+        Names in which nothing may be sent until something is cleared up, and what that is.
+    halted : str
+        Why the kill switch is on; empty: it is not.
+    coming : mapping, optional
+        Names whose number of shares changes before the orders fill, and how (`coming_actions`).
+    available : mapping, optional
+        Shares of each position that no other order holds, as the broker counts them.
 
     Raises
     ------
@@ -111,12 +94,30 @@ def plan_orders(
         A target has neither a close nor a holding, or the universe is of another session.
     """
     assets = _assets(universe, holding, median_volume, run_date)
-    day = Conditions(assets, decimal(equity), reduce_only, settings)
+    held_at = {row.symbol: decimal(row.price) for row in holding.itertuples()}
+    day = Conditions(assets, decimal(equity), reduce_only, settings, halted, coming or {}, held_at)
     drafts = _in_sequence(_drafts(target, holding, day))
-    drafts = _limit_count([_checked(draft, day) for draft in drafts], settings)
-    drafts = [_wait_for_open(draft, open_symbols) for draft in drafts]
+    drafts = _limit_count([checked(draft, day) for draft in drafts], settings)
+    waits = _waits(open_symbols, frozen or {})
+    drafts = [_wait(draft, waits.get(draft.symbol, "")) for draft in drafts]
+    drafts = [_within_available(draft, available) for draft in drafts]
     drafts = _within_cash(drafts, decimal(cash), decimal(settings.price_collar))
     return to_frame([_shadowed(draft, shadow_reason) for draft in drafts], run_date)
+
+
+def coming_actions(
+    actions: pd.DataFrame, session: pd.Timestamp, until: pd.Timestamp
+) -> dict[str, str]:
+    """Names whose shares change after a session and up to another, and by what.
+
+    Parameters
+    ----------
+    actions : DataFrame
+        symbol, type, ex_date.
+    """
+    between = (actions["ex_date"] > session) & (actions["ex_date"] <= until)
+    found = actions[between & ~actions["type"].isin(HARMLESS)]
+    return {row.symbol: f"{row.type} on {row.ex_date.date()}" for row in found.itertuples()}
 
 
 def in_sequence(orders: pd.DataFrame) -> pd.DataFrame:
@@ -130,6 +131,13 @@ def in_sequence(orders: pd.DataFrame) -> pd.DataFrame:
 def buying_power(cash: Decimal, collar: Decimal) -> Decimal:
     """The notional that `cash` can carry when the broker values a buy `collar` higher."""
     return max(cash, ZERO) / (1 + collar)
+
+
+def reserved(working: pd.DataFrame, settings: ExecuteSettings) -> Decimal:
+    """What the broker keeps back for open buys, US dollars: their rest, a `price_collar` higher."""
+    buys = working[working["side"] == "buy"]
+    rest = ((buys["qty"] - buys["filled_qty"]) * buys["price"]).sum()
+    return decimal(rest) * (1 + decimal(settings.price_collar))
 
 
 def shadow(orders: pd.DataFrame, reason: str) -> pd.DataFrame:
@@ -229,78 +237,6 @@ def _in_sequence(drafts: Iterable[Draft]) -> list[Draft]:
     return sorted(drafts, key=lambda d: (d.side == "buy", -d.notional, d.symbol))
 
 
-# -- checks: empty text where passed, else by how much it failed ------------------------------------
-
-
-def check_reduce_only(draft: Draft, day: Conditions) -> str:
-    """Nothing is bought while the desk may only reduce."""
-    return "nothing may be bought now" if day.reduce_only and draft.side == "buy" else ""
-
-
-def check_price(draft: Draft, day: Conditions) -> str:
-    """A quantity computed from a stale price is wrong; a full sale needs no price."""
-    if day.assets[draft.symbol].fresh or draft.whole:
-        return ""
-    return f"no close of the session, the last one known is {draft.price}"
-
-
-def check_tradable(draft: Draft, day: Conditions) -> str:
-    """What may not be bought is not bought; it may always be sold."""
-    asset = day.assets[draft.symbol]
-    return f"may not be bought: {asset.why}" if draft.side == "buy" and not asset.tradable else ""
-
-
-def check_fractionable(draft: Draft, day: Conditions) -> str:
-    """An asset that trades in whole shares only takes whole shares."""
-    part = draft.qty % 1
-    if day.assets[draft.symbol].fractionable or not part:
-        return ""
-    return f"{part.normalize()} of a share, and the asset trades in whole ones"
-
-
-def check_notional(draft: Draft, day: Conditions) -> str:
-    """No single trade above a sum of money."""
-    return _over(draft, draft.notional, decimal(day.settings.max_order_notional), "USD")
-
-
-def check_weight(draft: Draft, day: Conditions) -> str:
-    """No single trade above a share of equity."""
-    limit = decimal(day.settings.max_order_weight) * day.equity
-    return _over(draft, draft.notional, limit, "USD of equity's share")
-
-
-def check_volume(draft: Draft, day: Conditions) -> str:
-    """No single trade above a share of what the market trades on a median day."""
-    volume = day.assets[draft.symbol].median_volume
-    if volume is None:
-        return "" if draft.intent in LEAVING else "its daily volume is not known"
-    return _over(draft, draft.qty, decimal(day.settings.max_volume_share) * volume, "shares")
-
-
-def _over(draft: Draft, value: Decimal, limit: Decimal, unit: str) -> str:
-    if value <= limit or draft.intent in LEAVING:
-        return ""
-    return f"{value:,.2f} {unit} is {value - limit:,.2f} over the limit {limit:,.2f}"
-
-
-CHECKS: dict[str, Callable[[Draft, Conditions], str]] = {
-    "reduce_only": check_reduce_only,
-    "price": check_price,
-    "tradable": check_tradable,
-    "fractionable": check_fractionable,
-    "max_order_notional": check_notional,
-    "max_order_weight": check_weight,
-    "max_volume_share": check_volume,
-}
-
-
-def _checked(draft: Draft, day: Conditions) -> Draft:
-    """The draft, or the same refused with all that speaks against it."""
-    failures = {name: check(draft, day) for name, check in CHECKS.items()}
-    against = "; ".join(f"{name}: {why}" for name, why in failures.items() if why)
-    return replace(draft, state="refused", reason=against) if against else draft
-
-
 # -- what concerns all of them together -------------------------------------------------------------
 
 
@@ -315,10 +251,27 @@ def _limit_count(drafts: list[Draft], settings: ExecuteSettings) -> list[Draft]:
     ]
 
 
-def _wait_for_open(draft: Draft, open_symbols: Collection[str]) -> Draft:
-    if draft.state != "planned" or draft.symbol not in open_symbols:
+def _waits(open_symbols: Collection[str], frozen: Mapping[str, str]) -> dict[str, str]:
+    """Why each name takes no order now."""
+    waiting = dict.fromkeys(open_symbols, "open order: an earlier one is not finished")
+    return waiting | {symbol: f"frozen: {reason}" for symbol, reason in frozen.items()}
+
+
+def _wait(draft: Draft, why: str) -> Draft:
+    if draft.state != "planned" or not why:
         return draft
-    return replace(draft, state="deferred", reason="open order: an earlier one is not finished")
+    return replace(draft, state="deferred", reason=why)
+
+
+def _within_available(draft: Draft, available: Mapping[str, Decimal] | None) -> Draft:
+    """A sell of shares that another order holds waits until that one has ended."""
+    if available is None or draft.side == "buy" or draft.state != "planned":
+        return draft
+    free = available.get(draft.symbol, ZERO)
+    if draft.qty <= free:
+        return draft
+    why = f"held_for_orders: {draft.qty} wanted, {draft.qty - free} over the {free} available"
+    return replace(draft, state="deferred", reason=why)
 
 
 def _within_cash(drafts: list[Draft], cash: Decimal, collar: Decimal) -> list[Draft]:

@@ -287,9 +287,12 @@ def compute(panel: Panel, settings: FeatureSettings, benchmark: str) -> dict[str
 
 
 def eligible(panel: Panel, settings: FeatureSettings) -> Wide:
-    """Which names had a bar and enough dollar volume (median of 21 sessions); booleans."""
+    """Which names the panel admits and had a bar, a price and a dollar volume (median of 21
+    sessions) of at least `min_price` and `min_dollar_volume`; booleans."""
     median = panel.dollar_volume.rolling(LIQUIDITY_SESSIONS).median()
-    return panel.close.notna() & (median >= settings.min_dollar_volume)
+    liquid = (median >= settings.min_dollar_volume) & (panel.traded_close >= settings.min_price)
+    liquid &= panel.close.notna()
+    return liquid if panel.admitted is None else liquid & panel.admitted
 
 
 def _ranked(values: Wide) -> Wide:

@@ -76,22 +76,30 @@ def coverage_figure(close: pd.DataFrame, minimum: float, sessions: int = 60) -> 
 
 @chart
 def quarantine_figure(
-    findings: pd.DataFrame, close: pd.DataFrame, sessions: int = 120, limit: int = 12
+    findings: pd.DataFrame, close: pd.DataFrame, sessions: int = 60, limit: int = 12
 ) -> Chart:
-    """The recent path of each quarantined name, with the sessions that were found wanting."""
+    """The recent path of each quarantined name, with the sessions found wanting, latest first.
+
+    A finding further back is drawn as well: the path then begins ten sessions before it.
+    """
     title = "Names in quarantine"
     held = findings[(findings["severity"] == "quarantine") & (findings["symbol"] != "")]
+    held = held.sort_values("session", ascending=False, kind="stable")
     names = [name for name in held["symbol"].unique() if name in close.columns]
     if not names:
         return placeholder("none: every name passed the gates", title)
     shown = names[:limit]
     columns = min(4, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure = canvas(0.35 + 0.85 * rows)
+    figure = canvas(0.35 + 1.0 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, name in zip(grid.flat, shown, strict=False):
-        path = close[name].iloc[-sessions:]
-        _sparkline(axes, path, held.loc[held["symbol"] == name, "session"])
+        own = held[held["symbol"] == name]
+        first = int(close.index.searchsorted(own["session"].min()))
+        path = close[name].iloc[max(min(len(close) - sessions, first - 10), 0) :]
+        _sparkline(axes, path, own["session"])
+        gates = dict.fromkeys(own["gate"].str.replace("_", " "))
+        axes.set_xlabel(f"{', '.join(gates)}, {own['session'].max():%d %b}", fontsize=6.5)
     for axes in grid.flat[len(shown) :]:
         axes.set_axis_off()
     more = f", {len(names) - len(shown)} more not shown" if len(names) > limit else ""

@@ -1,8 +1,9 @@
 """Booking: what an execution, a split or a payment does to cash and positions. Pure and exact.
 
 Money is US dollars and shares are counts, both `Decimal`; nothing here is ever a float. An *entry*
-is the effect of one event; cash and positions are sums of entries, so the order in which entries
-are stored does not matter, only the order in which events are booked.
+is the effect of one event on one name; cash and positions are sums of entries, so the order in which
+entries are stored does not matter, only the order in which events are booked. An event that turns
+one name into another has two entries, the second under the event's id and `SECOND`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal, localcontext
+from functools import lru_cache
 
 import pandas as pd
 
-from quant50lib.contracts import Holding
-from quant50lib.errors import ContractError, ReconciliationError
+from quant50lib.errors import ReconciliationError
 from quant50lib.utils import dates
-from quant50lib.utils.frames import typed
 
 ZERO = Decimal(0)
 #: the smallest part of a share that a broker counts
@@ -25,6 +25,10 @@ SHARE = Decimal("0.000000001")
 MONEY = Decimal("0.000000000000000001")
 #: entries that are owed to us but were never paid: kept apart from cash
 MEMO = "dividend_due"
+#: ends the id of an event's second entry
+SECOND = "-in"
+#: shares that come out of nothing that we know the cost of are booked at this, US dollars each
+NOMINAL = Decimal("0.01")
 
 
 @dataclass(frozen=True)
@@ -76,20 +80,42 @@ class Payment:
 
 @dataclass(frozen=True)
 class Conversion:
-    """Shares that the broker changed by itself: a merger into cash, a split only it knows of."""
+    """Shares that come or go otherwise than by a fill: a merger into cash, a name that became
+    worthless, a split that only the broker knows of, a difference that was adopted."""
 
     event_id: str
-    kind: str  # merger, split
+    kind: str  # merger, worthless, split, spin_off, adopted
     symbol: str
     qty: Decimal  # change of shares
     amount: Decimal  # cash received
     at: pd.Timestamp
     detail: str = ""
+    price: Decimal = NOMINAL  # what each share that comes is booked at
 
 
-Event = Execution | Split | Payment | Conversion
-#: kinds of entries that move shares; all but `split` move cash as well
-MOVES_SHARES = ("fill", "split", "merger")
+@dataclass(frozen=True)
+class Swap:
+    """Shares of another name for ours: a rename, a merger into stock (and cash), a spin-off.
+
+    The cost goes with the shares, less the cash received, but at least `NOMINAL` a share. In a
+    spin-off nothing goes: the new shares take `price` each out of the cost of the old ones.
+    """
+
+    event_id: str
+    kind: str  # rename, merger, spin_off
+    symbol: str
+    qty: Decimal  # shares that go
+    new_symbol: str
+    new_qty: Decimal
+    at: pd.Timestamp
+    amount: Decimal = ZERO  # cash received
+    detail: str = ""
+    price: Decimal = NOMINAL
+
+
+Event = Execution | Split | Payment | Conversion | Swap
+#: kinds of entries that move shares
+MOVES_SHARES = ("fill", "split", "merger", "rename", "spin_off", "worthless", "adopted")
 
 
 @dataclass(frozen=True)
@@ -127,33 +153,39 @@ def effective(ex_session: pd.Timestamp) -> pd.Timestamp:
     return four.tz_localize(dates.NEW_YORK).tz_convert("UTC")
 
 
+@lru_cache(maxsize=4096)
 def session_of(at: pd.Timestamp) -> pd.Timestamp:
     """The New York date of an instant, as a naive midnight."""
     return at.tz_convert(dates.NEW_YORK).tz_localize(None).normalize().as_unit("us")
 
 
-def entry_of(event: Event, position: Position | None) -> Entry:
-    """What an event does to the books, given the position in its name just before.
+def entries_of(event: Event, positions: Mapping[str, Position]) -> list[Entry]:
+    """What an event does to the books, given the positions just before.
 
     Raises
     ------
     ReconciliationError
-        More was sold than is owned.
+        More goes than is owned.
     """
+    position = positions.get(event.symbol)
     if isinstance(event, Execution):
-        return _bought(event) if event.side == "buy" else _sold(event, position)
+        return [_bought(event) if event.side == "buy" else _sold(event, position)]
     if isinstance(event, Split):
-        return _split(event, position)
+        return [_split(event, position)]
     if isinstance(event, Conversion):
-        return _converted(event, position)
-    return Entry(
-        event.event_id,
-        event.at,
-        event.kind,
-        event.symbol,
-        cash=event.amount,
-        detail=event.detail,
-    )
+        return [_converted(event, position)]
+    if isinstance(event, Swap):
+        return _swapped(event, position)
+    return [
+        Entry(
+            event.event_id,
+            event.at,
+            event.kind,
+            event.symbol,
+            cash=event.amount,
+            detail=event.detail,
+        )
+    ]
 
 
 def _bought(fill: Execution) -> Entry:
@@ -186,8 +218,11 @@ def _share_of_cost(position: Position | None, qty: Decimal, symbol: str, by: str
 
 
 def _converted(event: Conversion, position: Position | None) -> Entry:
-    gone = -event.qty if event.kind != "split" else ZERO
-    cost = _share_of_cost(position, gone, event.symbol, event.event_id) if gone > 0 else ZERO
+    cost = ZERO
+    if event.kind != "split":
+        cost = event.qty * event.price
+        if event.qty < 0:
+            cost = -_share_of_cost(position, -event.qty, event.symbol, event.event_id)
     return Entry(
         event.event_id,
         event.at,
@@ -195,9 +230,48 @@ def _converted(event: Conversion, position: Position | None) -> Entry:
         event.symbol,
         event.amount,
         event.qty,
-        -cost,
+        cost.quantize(MONEY, ROUND_HALF_EVEN),
         event.detail,
     )
+
+
+def _swapped(event: Swap, position: Position | None) -> list[Entry]:
+    gone, come = _costs_of_swap(event, position)
+    second = f"{event.event_id}{SECOND}"
+    return [
+        Entry(
+            event.event_id,
+            event.at,
+            event.kind,
+            event.symbol,
+            event.amount,
+            -event.qty,
+            -gone,
+            event.detail,
+        ),
+        Entry(
+            second,
+            event.at,
+            event.kind,
+            event.new_symbol,
+            qty=event.new_qty,
+            cost=come,
+            detail=event.detail,
+        ),
+    ]
+
+
+def _costs_of_swap(event: Swap, position: Position | None) -> tuple[Decimal, Decimal]:
+    """What leaves the old shares, and what the new ones are booked at."""
+    nominal = event.new_qty * NOMINAL
+    if event.qty:
+        gone = _share_of_cost(position, event.qty, event.symbol, event.event_id)
+        come = max(gone - event.amount, nominal)
+    else:
+        most = position.cost / 2 if position else nominal
+        gone = come = min(event.new_qty * event.price, most)
+    gone, come = (cost.quantize(MONEY, ROUND_HALF_EVEN) for cost in (gone, come))
+    return gone, come
 
 
 def _split(split: Split, position: Position | None) -> Entry:
@@ -208,7 +282,7 @@ def _split(split: Split, position: Position | None) -> Entry:
         "split",
         split.symbol,
         qty=split_qty(owned, split.new, split.old) - owned,
-        detail=f"{split.new} for {split.old}",
+        detail=f"{split.new.normalize():f} for {split.old.normalize():f}",
     )
 
 
@@ -218,24 +292,35 @@ def split_qty(qty: Decimal, new: Decimal, old: Decimal) -> Decimal:
         return (qty * new / old).quantize(SHARE, ROUND_DOWN)
 
 
-def book(events: Iterable[Event], stored: Iterable[Entry] = ()) -> list[Entry]:
+def book(
+    events: Iterable[Event],
+    stored: Iterable[Entry] = (),
+    positions: Mapping[str, Position] | None = None,
+) -> list[Entry]:
     """Entries of new events, each on the position as it was at its own moment.
 
     Parameters
     ----------
     stored : iterable of Entry
         What is booked already; a late event finds its place among them.
+    positions : mapping, optional
+        What was owned before all of these.
     """
-    booked = [(entry.at, 0, entry.event_id, entry) for entry in stored]
-    fresh = [(event.at, 1, event.event_id, event) for event in events]
-    now: dict[str, Position] = {}
-    entries = []
-    for _, new, _, item in sorted([*booked, *fresh], key=lambda line: line[:3]):
-        entry = entry_of(item, now.get(item.symbol)) if new else item  # type: ignore[arg-type]
-        _move(now, entry)  # type: ignore[arg-type]
-        if new:
-            entries.append(entry)
-    return entries  # type: ignore[return-value]
+    lines: list[tuple[pd.Timestamp, bool, str, Event | Entry]] = [
+        *((entry.at, False, entry.event_id, entry) for entry in stored),
+        *((event.at, True, event.event_id, event) for event in events),
+    ]
+    now = dict(positions or {})
+    entries: list[Entry] = []
+    for *_, item in sorted(lines, key=lambda line: line[:3]):
+        if isinstance(item, Entry):
+            _move(now, item)
+            continue
+        made = entries_of(item, now)
+        for entry in made:
+            _move(now, entry)
+        entries += made
+    return entries
 
 
 def fold(entries: Iterable[Entry]) -> dict[str, Position]:
@@ -255,56 +340,6 @@ def _move(positions: dict[str, Position], entry: Entry) -> None:
     since = before.entry_session if before else session_of(entry.at)
     if qty:
         positions[entry.symbol] = Position(entry.symbol, qty, cost, since)
-
-
-def holding_frame(
-    positions: Mapping[str, Position],
-    closes: Mapping[str, float],
-    session: pd.Timestamp,
-    cash: Decimal,
-) -> pd.DataFrame:
-    """What is owned at the close, as `contracts.Holding`.
-
-    Parameters
-    ----------
-    closes : symbol to US dollars, as traded
-
-    Raises
-    ------
-    ContractError
-        A position has no close.
-    """
-    value = values(positions, closes, session)
-    equity = cash + sum(value.values(), ZERO)
-    return typed(
-        Holding,
-        [
-            {
-                "session": session,
-                "symbol": symbol,
-                "qty": float(position.qty),
-                "entry_price": float(position.entry_price),
-                "entry_session": position.entry_session,
-                "price": float(closes[symbol]),
-                "value": float(value[symbol]),
-                "weight": float(value[symbol] / equity),
-            }
-            for symbol, position in sorted(positions.items())
-        ],
-    )
-
-
-def values(
-    positions: Mapping[str, Position], closes: Mapping[str, float], session: pd.Timestamp
-) -> dict[str, Decimal]:
-    """US dollars of each position at the closes (ContractError where one is missing)."""
-    unpriced = sorted(s for s in positions if not closes.get(s, 0.0) > 0)
-    if unpriced:
-        raise ContractError(
-            f"no close is known up to {session.date()} for the holdings {', '.join(unpriced)}: "
-            "ingest their bars, then settle again"
-        )
-    return {symbol: p.qty * decimal(closes[symbol]) for symbol, p in positions.items()}
 
 
 def decimal(value: object) -> Decimal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import pandas as pd
@@ -15,6 +16,9 @@ class Panel:
     alphabetical order; a missing bar is NaN, never filled. `open` to `close` are total-return
     prices: adjusted for splits and dividends with factors known at the last session, where they
     equal prices as traded.
+
+    `admitted` holds the sessions at which a name belonged to the universe (`universe.admit`); only
+    there is it compared with others and learnt from. None: it always did.
     """
 
     open: pd.DataFrame
@@ -24,6 +28,7 @@ class Panel:
     volume: pd.DataFrame  # shares, adjusted for splits
     traded_close: pd.DataFrame  # US dollars as printed on the day
     dollar_volume: pd.DataFrame  # US dollars of the day
+    admitted: pd.DataFrame | None = None  # booleans
 
     @property
     def sessions(self) -> pd.DatetimeIndex:
@@ -35,8 +40,13 @@ class Panel:
 
     def until(self, session: pd.Timestamp) -> Panel:
         """The same panel without anything after `session`; factors are not recomputed."""
-        return Panel(**{f.name: getattr(self, f.name).loc[:session] for f in fields(self)})
+        return self.each(lambda values: values.loc[:session])
 
     def only(self, symbols: pd.Index | list[str]) -> Panel:
         """The same panel for some of its symbols."""
-        return Panel(**{f.name: getattr(self, f.name)[list(symbols)] for f in fields(self)})
+        return self.each(lambda values: values[list(symbols)])
+
+    def each(self, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Panel:
+        """The same panel with every matrix changed."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Panel(**{name: None if v is None else change(v) for name, v in held.items()})

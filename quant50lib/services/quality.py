@@ -1,15 +1,19 @@
 """The quality gates: what is wrong with the bars, of which name, and how bad that is.
 
-A gate is a small function that looks at all bars at once and returns its hits. A hit on a single
-name within `quarantine_sessions` of the day keeps the name out of trading; an older one is a note.
-Too few sound names on the day, or a benchmark without a sound bar, stop the day.
+A gate is a small function that looks at all bars at once and returns its hits; `GATES` lists them
+with what they may look at. A hit seen within `quarantine_sessions` of the day keeps the name out of
+trading; an older one is a note. The day as a whole stops where too few names are sound, a recent
+session is missing, many names are in disorder at once, or the benchmark has no sound bar.
+
+A gate with `looks_ahead_sessions` revises the verdict of an earlier session when later bars have
+arrived: `Hits.seen` is the session that brought it to light. Nothing is ever judged with bars after
+`run_date`, and what was found up to a session does not depend on those that follow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,161 +21,62 @@ import pandas as pd
 from quant50lib.contracts import Finding
 from quant50lib.errors import DataQualityError
 from quant50lib.services import adjust
-from quant50lib.services.adjust import PRICES, Raw
+from quant50lib.services import quality_bars as of_bars
+from quant50lib.services import quality_copies as of_copies
+from quant50lib.services import quality_prices as of_prices
+from quant50lib.services.quality_scan import Hits, Scan
 from quant50lib.settings import DataSettings
 from quant50lib.utils import dates
 
-#: prices may disagree by rounding of a feed, relative
-ROUNDING = 1e-6
 #: a name with a bar this recently is expected to have one today
 LIVE_SESSIONS = 6
 #: how many names an error lists
 NAMED = 12
 
 
-class Hits(NamedTuple):
-    """Where a gate found something: row and column in the matrices, and what."""
-
-    rows: np.ndarray
-    cols: np.ndarray
-    details: list[str]
-
-
 @dataclass(frozen=True)
-class Scan:
-    """What the gates look at: the universe's bars up to the day, all at once."""
+class Gate:
+    """A check of all bars, and how far its verdict reaches.
 
-    bars: pd.DataFrame
-    actions: pd.DataFrame
-    raw: Raw
-    settings: DataSettings
+    `looks_ahead_sessions`: bars after the session judged that it waits for; None: as many as it
+    takes. `holds_sessions`: for how long a hit stands before later bars decide; None: for good.
+    `doubts_later`: the bar that brought it to light is not trusted either.
+    """
+
+    find: Callable[[Scan], Hits]
+    looks_ahead_sessions: int | None = 0
+    holds_sessions: int | None = None
+    quarantines: bool = True
+    doubts_later: bool = False
 
     @property
-    def n_sessions(self) -> int:
-        return len(self.raw.sessions)
+    def name(self) -> str:
+        return self.find.__name__
 
-    def field(self, name: str) -> np.ndarray:
-        return self.raw.fields[name]
-
-    def day(self, row: int) -> str:
-        return str(self.raw.sessions[row].date())
-
-
-Gate = Callable[[Scan], Hits]
-GATES: dict[str, Gate] = {}
-#: gates whose hits never keep a name out
-NOTES = ("action",)
+    @property
+    def meaning(self) -> str:
+        """What it looks for: the first line of its docstring."""
+        return (self.find.__doc__ or "").split("\n")[0]
 
 
-def gate(find: Gate) -> Gate:
-    """Register a gate under its function's name."""
-    GATES[find.__name__] = find
-    return find
-
-
-def _hits(mask: np.ndarray, say: Callable[[int, int], str]) -> Hits:
-    rows, cols = np.nonzero(mask)
-    return Hits(rows, cols, [say(int(r), int(c)) for r, c in zip(rows, cols, strict=True)])
-
-
-@gate
-def stale(scan: Scan) -> Hits:
-    """No bar on the day, though there were bars before."""
-    present = scan.raw.present
-    last = scan.n_sessions - 1 - present[::-1].argmax(axis=0)
-    mask = np.zeros(present.shape, dtype=bool)
-    mask[-1] = present.any(axis=0) & ~present[-1]
-    return _hits(mask, lambda r, c: f"no bar since {scan.day(last[c])}")
-
-
-@gate
-def gap(scan: Scan) -> Hits:
-    """Sessions without a bar between two with one; reported at the last of them."""
-    present = scan.raw.present
-    ahead = np.zeros(present.shape, dtype=bool)
-    ahead[:-1] = ~present[:-1] & present[1:]
-    begun = np.maximum.accumulate(present, axis=0)
-    before = np.where(present, np.arange(scan.n_sessions)[:, None], -1)
-    before = np.maximum.accumulate(before, axis=0)
-    return _hits(ahead & begun, lambda r, c: f"{r - before[r, c]} sessions without a bar")
-
-
-@gate
-def duplicate(scan: Scan) -> Hits:
-    """Two different bars of one session, known at the same moment."""
-    rows = scan.bars.drop_duplicates()
-    twice = rows[rows.duplicated(["symbol", "session"])]
-    mask = np.zeros(scan.raw.present.shape, dtype=bool)
-    at = scan.raw.sessions.get_indexer(pd.DatetimeIndex(twice["session"]))
-    mask[at[at >= 0], scan.raw.symbols.get_indexer(twice["symbol"])[at >= 0]] = True
-    return _hits(mask, lambda r, c: "two different bars of one session")
-
-
-@gate
-def not_positive(scan: Scan) -> Hits:
-    """A price that is missing, zero or negative, or a volume that is missing or negative."""
-    bad = ~(scan.field("volume") >= 0)
-    for name in PRICES:
-        bad |= ~(scan.field(name) > 0)
-    names = (*PRICES, "volume")
-    return _hits(
-        bad & scan.raw.present,
-        lambda r, c: ", ".join(f"{name} {scan.field(name)[r, c]:g}" for name in names),
+GATES: dict[str, Gate] = {
+    gate.name: gate
+    for gate in (
+        Gate(of_bars.stale),
+        Gate(of_bars.gap, looks_ahead_sessions=1),
+        Gate(of_bars.duplicate),
+        Gate(of_bars.not_positive),
+        Gate(of_bars.ohlc),
+        Gate(of_bars.zero_volume),
+        Gate(of_prices.jump),
+        Gate(of_prices.unexplained_split),
+        Gate(of_prices.displaced, holds_sessions=1),
+        Gate(of_prices.island, looks_ahead_sessions=1),
+        Gate(of_copies.repeated_row, looks_ahead_sessions=1, doubts_later=True),
+        Gate(of_copies.copied_row, looks_ahead_sessions=None, doubts_later=True),
+        Gate(of_bars.action, quarantines=False),
     )
-
-
-@gate
-def ohlc(scan: Scan) -> Hits:
-    """High below, or low above, another price of the same bar."""
-    opening, high, low, close = (scan.field(name) for name in PRICES)
-    slack = ROUNDING * np.abs(close)
-    below = high < np.maximum(np.maximum(opening, close), low) - slack
-    above = low > np.minimum(np.minimum(opening, close), high) + slack
-    return _hits(
-        below | above,
-        lambda r, c: f"open {opening[r, c]:g}, high {high[r, c]:g}, "
-        f"low {low[r, c]:g}, close {close[r, c]:g}",
-    )
-
-
-@gate
-def jump(scan: Scan) -> Hits:
-    """A one-session return beyond `jump_max` on adjusted prices, with no action that explains it."""
-    close = adjust.last_known(scan.field("close") * adjust.adjustment(scan.raw, scan.actions).price)
-    change = np.zeros(close.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change[1:] = close[1:] / close[:-1] - 1
-    mask = (np.abs(change) > scan.settings.jump_max) & scan.raw.present
-    rows, cols, _ = adjust.placed(scan.raw, scan.actions[_unhandled(scan.actions)])
-    mask[rows, cols] = False
-    return _hits(mask, lambda r, c: f"{change[r, c]:+.1%} in a session, no action explains it")
-
-
-@gate
-def repeated_row(scan: Scan) -> Hits:
-    """A bar equal in every value to the next session's: one of the two was copied."""
-    same = np.zeros(scan.raw.present.shape, dtype=bool)
-    same[:-1] = scan.field("volume")[:-1] > 0
-    for name in (*PRICES, "volume"):
-        same[:-1] &= scan.field(name)[:-1] == scan.field(name)[1:]
-    return _hits(same, lambda r, c: f"equal to the bar of {scan.day(r + 1)}")
-
-
-@gate
-def zero_volume(scan: Scan) -> Hits:
-    """A bar in which nothing was traded."""
-    return _hits(scan.field("volume") == 0, lambda r, c: "no share was traded")
-
-
-@gate
-def action(scan: Scan) -> Hits:
-    """A corporate action that the adjustment does not apply: returns across it are not whole."""
-    rows, cols, acts = adjust.placed(scan.raw, scan.actions[_unhandled(scan.actions)])
-    return Hits(rows, cols, [f"{kind} is not applied to prices" for kind in acts["type"]])
-
-
-def _unhandled(actions: pd.DataFrame) -> pd.Series:
-    return ~actions["type"].isin((*adjust.SPLITS, *adjust.CASH))
+}
 
 
 def findings(
@@ -189,39 +94,61 @@ def findings(
     bars, actions : DataFrame
         As the store reads them; rows after `run_date` are not looked at.
     universe : DataFrame
-        With the column symbol.
+        With the column symbol and, for moves of a whole sector, sector.
     benchmark : str, optional
         The name without which the day cannot go on.
     """
+    scan = scanned(bars, actions, universe, run_date, settings)
+    found = all_hits(scan)
+    frames = [_frame(GATES[name], hits, scan) for name, hits in found.items()]
+    frames.append(_day_findings(scan, found, benchmark))
+    full = [frame for frame in frames if len(frame)]
+    table = pd.concat(full, ignore_index=True) if full else Finding.empty()
+    return Finding.check(table.drop_duplicates(Finding.key()))
+
+
+def scanned(
+    bars: pd.DataFrame,
+    actions: pd.DataFrame,
+    universe: pd.DataFrame,
+    run_date: pd.Timestamp,
+    settings: DataSettings,
+) -> Scan:
+    """Bars and actions up to `run_date`, arranged for the gates."""
     run_date = dates.as_session(run_date)
-    names = sorted(universe["symbol"])
-    bars = bars[bars["symbol"].isin(names) & (bars["session"] <= run_date)]
+    names = universe.sort_values("symbol")
+    bars = bars[bars["symbol"].isin(names["symbol"]) & (bars["session"] <= run_date)]
     actions = actions[actions["ex_date"] <= run_date]
-    scan = Scan(bars, actions, adjust.arrange(bars, run_date, names), settings)
-    hits = [_frame(name, find(scan), scan) for name, find in GATES.items()]
-    found = pd.concat([frame for frame in hits if len(frame)] or hits[:1], ignore_index=True)
-    verdicts = _day_findings(scan, found, benchmark)
-    found = pd.concat([frame for frame in (found, verdicts) if len(frame)] or [found])
-    return Finding.check(found.drop_duplicates(Finding.key()))
+    sector = names.get("sector", pd.Series("", index=names.index))
+    raw = adjust.arrange(bars, run_date, list(names["symbol"]))
+    return Scan(bars, actions, raw, pd.factorize(sector)[0], settings)
 
 
-def _frame(name: str, hits: Hits, scan: Scan) -> pd.DataFrame:
-    """The hits of a gate as findings; recent ones quarantine, unless the gate only notes."""
-    recent = hits.rows >= scan.n_sessions - scan.settings.quarantine_sessions
-    if name == "stale":  # gone for long: not an accident of today
-        recent &= _sessions_since_bar(scan)[hits.cols] <= scan.settings.quarantine_sessions
-    severity = np.where(recent & (name not in NOTES), "quarantine", "note")
+def all_hits(scan: Scan) -> dict[str, Hits]:
+    """Every hit of every gate, by the name of the gate, whenever it was seen."""
+    return {name: gate.find(scan) for name, gate in GATES.items()}
+
+
+def _frame(gate: Gate, hits: Hits, scan: Scan) -> pd.DataFrame:
+    """The hits of a gate that still stand as findings; recent ones quarantine."""
+    first = scan.n_sessions - (gate.holds_sessions or scan.n_sessions)
+    standing = np.flatnonzero((hits.rows >= first) & (hits.seen < scan.n_sessions))
+    severe = gate.quarantines & _recent(gate, hits, scan)[standing]
     return _findings(
-        name,
-        scan.raw.symbols[hits.cols],
-        scan.raw.sessions[hits.rows],
-        severity.tolist(),
-        hits.details,
+        gate.name,
+        scan.raw.symbols[hits.cols[standing]],
+        scan.raw.sessions[hits.rows[standing]],
+        np.where(severe, "quarantine", "note").tolist(),
+        [hits.details[place] for place in standing],
     )
 
 
-def _sessions_since_bar(scan: Scan) -> np.ndarray:
-    return np.asarray(scan.raw.present[::-1].argmax(axis=0))
+def _recent(gate: Gate, hits: Hits, scan: Scan) -> np.ndarray:
+    recent = hits.seen >= scan.n_sessions - scan.settings.quarantine_sessions
+    if gate.find is of_bars.stale:  # gone for long: not an accident of today
+        gone = scan.raw.present[::-1].argmax(axis=0)
+        recent &= gone[hits.cols] <= scan.settings.quarantine_sessions
+    return recent
 
 
 def _findings(
@@ -242,30 +169,80 @@ def _findings(
     )
 
 
-def _day_findings(scan: Scan, found: pd.DataFrame, benchmark: str | None) -> pd.DataFrame:
-    """Whether the day as a whole is fit: coverage, and the benchmark."""
+# ── the day as a whole ───────────────────────────────────────────────────────────────────────────
+
+
+def _day_findings(scan: Scan, found: dict[str, Hits], benchmark: str | None) -> pd.DataFrame:
+    """Whether the day as a whole is fit."""
     sound = _sound_today(scan, found)
-    live = scan.raw.present[-LIVE_SESSIONS:].any(axis=0)
-    share = (sound & live).sum() / max(live.sum(), 1)
-    verdicts = {}
-    if share < scan.settings.coverage_min:
-        without = scan.raw.symbols[live & ~sound]
-        verdicts["coverage"] = (
-            f"{share:.1%} of {live.sum()} live names have a sound bar, "
-            f"{scan.settings.coverage_min:.0%} are needed; without: {_some(without)}"
-        )
-    if benchmark is not None and not sound[scan.raw.symbols == benchmark].any():
-        verdicts["benchmark"] = f"{benchmark} has no sound bar"
-    today = [_findings(n, [""], scan.raw.sessions[-1:], ["stop"], [d]) for n, d in verdicts.items()]
+    verdicts = {
+        "coverage": _coverage(scan, sound),
+        "missing_session": _missing_session(scan),
+        "disorder": _disorder(scan, found),
+        "benchmark": _without_benchmark(scan, sound, benchmark),
+    }
+    stops = {name: text for name, text in verdicts.items() if text}
+    today = [_findings(n, [""], scan.raw.sessions[-1:], ["stop"], [t]) for n, t in stops.items()]
     return pd.concat(today, ignore_index=True) if today else Finding.empty()
 
 
-def _sound_today(scan: Scan, found: pd.DataFrame) -> np.ndarray:
+def _sound_today(scan: Scan, found: dict[str, Hits]) -> np.ndarray:
     """Names with a bar of the day that no gate objects to."""
-    day, before = scan.raw.sessions[-1], scan.raw.sessions[-2:][0]
-    hit = (found["session"] == day) & (found["severity"] == "quarantine")
-    hit |= (found["session"] == before) & (found["gate"] == "repeated_row")
-    return scan.raw.present[-1] & ~scan.raw.symbols.isin(found.loc[hit, "symbol"])
+    sound, last = scan.raw.present[-1].copy(), scan.n_sessions - 1
+    for name, hits in found.items():
+        today = hits.seen == last if GATES[name].doubts_later else hits.rows == last
+        if GATES[name].quarantines:
+            sound[hits.cols[today]] = False
+    return sound
+
+
+def _coverage(scan: Scan, sound: np.ndarray) -> str:
+    """Share of live names with a sound bar, where it is too low."""
+    live = scan.raw.present[-LIVE_SESSIONS:].any(axis=0)
+    share = (sound & live).sum() / max(live.sum(), 1)
+    if share >= scan.settings.coverage_min:
+        return ""
+    return (
+        f"{share:.1%} of {live.sum()} live names have a sound bar, "
+        f"{scan.settings.coverage_min:.0%} are needed; "
+        f"without: {_some(scan.raw.symbols[live & ~sound])}"
+    )
+
+
+def _missing_session(scan: Scan) -> str:
+    """Sessions just before the day of which the store lacks what it has on either side."""
+    window = scan.raw.present[-LIVE_SESSIONS:]
+    expected = np.maximum.accumulate(window, axis=0) & window[::-1].any(axis=0)
+    share = (window & expected).sum(axis=1) / np.maximum(expected.sum(axis=1), 1)
+    lacking = (share < scan.settings.coverage_min) & (expected.sum(axis=1) > 0)
+    lacking[-1] = False  # that is coverage
+    days = [f"{scan.raw.sessions[-len(window) + row].date()}" for row in np.flatnonzero(lacking)]
+    return f"too few bars of {', '.join(days)}" if days else ""
+
+
+def _disorder(scan: Scan, found: dict[str, Hits]) -> str:
+    """Names whose bar of the day stands apart or is another day's, where they are many.
+
+    One bad row is an accident of a name. A date on which a vendor filled dozens of rows wrongly has
+    more that no gate can see.
+    """
+    last = scan.n_sessions - 1
+    mask = of_prices.suspect(scan)[last]
+    for name in ("repeated_row", "copied_row"):
+        mask[found[name].cols[found[name].seen == last]] = True
+    count = np.where(np.arange(scan.n_sessions) == last, mask.sum(), 0)
+    if not of_prices.many(scan, count)[last]:
+        return ""
+    return (
+        f"{mask.sum()} of {scan.raw.present[last].sum()} bars stand apart or equal another "
+        f"session's: {_some(scan.raw.symbols[mask])}"
+    )
+
+
+def _without_benchmark(scan: Scan, sound: np.ndarray, benchmark: str | None) -> str:
+    if benchmark is None or sound[scan.raw.symbols == benchmark].any():
+        return ""
+    return f"{benchmark} has no sound bar"
 
 
 def _some(names: pd.Index) -> str:

@@ -8,7 +8,8 @@ capitalised types are tables of `contracts`.
 all         use_style()                             beside(*parts, widths=()) · stack(*parts)
             titled(title, part) · note(text)        usd · pct · bps · num · shares · day
 01 ingest   coverage_figure(close, minimum, sessions=60)
-            findings_table(Finding, limit=20)       quarantine_figure(Finding, close, sessions=120)
+            gates_table(Finding)                    quarantine_figure(Finding, close, sessions=60)
+            findings_table(Finding, limit=20)
             market_figure(close, Universe, benchmark, sessions=252)
 02 features correlation_figure(Feature)             distribution_figure(Feature)
             extremes_table(Feature, n=5)
@@ -83,6 +84,7 @@ from quant50lib.services.report_tables import (
     fills_table,
     findings_table,
     folds_table,
+    gates_table,
     holdings_table,
     kpis_table,
     limits_table,
@@ -116,6 +118,7 @@ __all__ = [
     "findings_table",
     "folds_figure",
     "folds_table",
+    "gates_table",
     "header",
     "holdings_table",
     "importance_figure",

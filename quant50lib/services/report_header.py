@@ -171,12 +171,17 @@ def risk_line(state: pd.DataFrame, events: pd.DataFrame) -> Line:
     )
 
 
-def data_line(findings: pd.DataFrame) -> Line:
-    """How many names the gates keep out."""
-    held = findings.loc[findings["severity"] == "quarantine", "symbol"].nunique()
-    if not held:
+def data_line(findings: pd.DataFrame, named: int = 8) -> Line:
+    """How many names the gates keep out, and which."""
+    held = findings.loc[findings["severity"] == "quarantine", "symbol"].drop_duplicates()
+    if held.empty:
         return "Data: every name passed the quality gates.", False
-    return f"Data: {held} name{'s' if held > 1 else ''} in quarantine, not bought today.", False
+    rest = f" and {len(held) - named} more" if len(held) > named else ""
+    return (
+        f"Data: {len(held)} name{'s' if len(held) > 1 else ''} in quarantine, not bought today: "
+        f"{', '.join(held.head(named))}{rest}.",
+        False,
+    )
 
 
 # ── checks ───────────────────────────────────────────────────────────────────────────────────────

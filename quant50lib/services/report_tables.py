@@ -20,13 +20,14 @@ from quant50lib.services.report_html import (
 )
 from quant50lib.services.report_style import BLUE, RED, SKY, bps, day, num, pct, shares, usd
 
+#: how bad a finding is, worst first
+SEVERITY = {"stop": 0, "quarantine": 1, "note": 2}
 NO_FILLS = "no fills yet: the first orders fill at the next open"
 
 
 def findings_table(findings: pd.DataFrame, limit: int = 20) -> Html:
     """What the quality gates saw, worst first."""
-    rank = {"stop": 0, "quarantine": 1, "note": 2}
-    rows = findings.assign(rank=findings["severity"].map(rank), where=findings["symbol"])
+    rows = findings.assign(rank=findings["severity"].map(SEVERITY), where=findings["symbol"])
     rows["where"] = rows["where"].where(rows["where"] != "", "market")
     rows = rows.sort_values(["rank", "session", "symbol"], ascending=[True, False, True])
     columns = {
@@ -39,6 +40,48 @@ def findings_table(findings: pd.DataFrame, limit: int = 20) -> Html:
     return table(
         rows, columns, limit, "every gate passed: nothing to report", rows["severity"] == "stop"
     )
+
+
+def gates_table(findings: pd.DataFrame, named: int = 30) -> Html:
+    """One row per verdict and gate, worst first: how many names, and which; notes are counted."""
+    order = [severity for severity in SEVERITY if severity in set(findings["severity"])]
+    rows = [
+        {
+            "severity": severity,
+            "gate": gate,
+            "found": len(part),
+            "latest": part["session"].max(),
+            "who": _who(part, named if severity != "note" else 0),
+        }
+        for severity in order
+        for gate, part in findings[findings["severity"] == severity].groupby("gate")
+    ]
+    columns = {
+        "severity": text("Verdict"),
+        "gate": text("Gate", lambda gate: gate.replace("_", " ")),
+        "found": Column("Found", lambda n: num(n, 0)),
+        "latest": text("Latest", day),
+        "who": text("Where", wrap=True),
+    }
+    frame = pd.DataFrame(rows, columns=list(columns))
+    return table(
+        frame,
+        columns,
+        len(frame),
+        "every gate passed: nothing to report",
+        frame["severity"] == "stop",
+    )
+
+
+def _who(part: pd.DataFrame, named: int) -> str:
+    """The names of some findings, the latest first; of the market as a whole what is the matter."""
+    if (part["symbol"] == "").all():
+        return "; ".join(part["detail"])
+    names = list(dict.fromkeys(part.sort_values("session", ascending=False)["symbol"]))
+    if not named:
+        return f"{num(len(names), 0)} name{'s' if len(names) > 1 else ''}, on record"
+    rest = f" and {len(names) - named} more" if len(names) > named else ""
+    return ", ".join(names[:named]) + rest
 
 
 def extremes_table(features: pd.DataFrame, n: int = 5) -> Html:

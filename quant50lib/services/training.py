@@ -43,8 +43,9 @@ def training_set(
 ) -> TrainingSet:
     """Standardised features beside known labels, a row for each session and name.
 
-    Sessions before the longest window is full are left out, as are the benchmark and rows that lack
-    more than half of their features.
+    Sessions before the longest window is full are left out, as are the benchmark, rows that lack
+    more than half of their features, and so all sessions at which a name was not `features.eligible`:
+    no member yet, or any more, or too thin.
 
     Parameters
     ----------

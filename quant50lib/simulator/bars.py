@@ -1,243 +1,286 @@
-"""GET /v2/stocks/bars: pages of daily bars, raw or adjusted for what had happened by the clock."""
+"""GET /v2/stocks/bars: bars of any length, raw or adjusted for what had happened by the clock.
+
+Daily bars are the market's; weeks and months are made of them. Bars within a day exist where the
+control plane set some, or shorter ones that they can be made of. A bar is hidden until its end,
+but for the weeks and months, which grow with every session.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from quant50lib.simulator.adjustment import factors
 from quant50lib.simulator.market import Action, Series
+from quant50lib.simulator.overlay import Part
+from quant50lib.simulator.pages import (
+    FRAME,
+    PageQuery,
+    Row,
+    Rows,
+    cut_page,
+    read_page_query,
+)
 from quant50lib.simulator.prices import Prices
-from quant50lib.simulator.query import (
-    Query,
-    check_names,
-    read_bound,
-    read_choice,
-    read_limit,
-    read_symbols,
-)
+from quant50lib.simulator.query import Query, check_names
 from quant50lib.simulator.refusals import bad_query
-from quant50lib.simulator.timetable import new_york_date, parse_bound, utc_text
-
-KNOWN = frozenset(
-    "symbols timeframe start end limit adjustment asof feed currency page_token sort".split()
+from quant50lib.simulator.timeframes import (
+    MINUTE,
+    Frame,
+    Timeframe,
+    in_longer_bars,
+    in_weeks_or_months,
+    new_york_days,
+    read_timeframe,
 )
-DAILY = frozenset({"1Day", "1D", "Day", "D"})
-TIMEFRAME = re.compile(r"^(\d{1,2})?(Min|T|Hour|H|Day|D|Week|W|Month|M)$")
-ADJUSTMENTS = frozenset({"raw", "split", "dividend", "spin-off", "all"})
-FEEDS = frozenset({"sip", "iex", "otc", "boats"})
-MOST, USUAL = 10_000, 1_000
-MINUTE = 60_000_000
+from quant50lib.simulator.timetable import Timetable, parse_bound, parse_instant, utc_text
 
-Row = dict[str, Any]
+KNOWN = FRAME | {"timeframe", "adjustment"}
+ADJUSTMENTS = frozenset({"raw", "split", "dividend", "spin-off", "all"})
+IEX_SHARE, IEX_FROM = 0.025, parse_bound("2020-07-27", last=False)  # of the volume; of its history
 
 
 @dataclass(frozen=True)
-class BarQuery:
-    """A request for bars, read and checked; instants in microseconds, both ends included."""
+class BarQuery(PageQuery):
+    """A request for bars."""
 
-    symbols: list[str]
-    start: int
-    end: int
-    limit: int
-    descending: bool
+    timeframe: Timeframe
     adjustment: frozenset[str]
-    after: tuple[str, int] | None  # symbol and instant of the last bar sent
+
+    @property
+    def mark(self) -> str:
+        """What a page token says of its bars."""
+        return "M" if self.timeframe.is_within_a_day else "D"
 
 
-def read_bar_query(query: Query, now: int) -> BarQuery:
+def read_bar_query(query: Query, now: int, plan: str = "paid") -> BarQuery:
     """Check a request for bars.
 
     Raises
     ------
     Refusal
-        With status 400 and the message alone.
+        With status 400, or 403 where the plan does not suffice; the message alone.
     """
     check_names(query, KNOWN)
-    symbols = read_symbols(query)
-    _check_timeframe(query.get("timeframe", ""))
-    read_choice(query, "feed", FEEDS, "sip")
-    read_choice(query, "currency", frozenset({"USD"}), "USD")
-    start = read_bound(query, "start", parse_bound(str(new_york_date(now)), last=False))
-    end = read_bound(query, "end", max(now, start))
-    if end < start:
-        raise bad_query("end should not be before start")
-    return BarQuery(
-        symbols=symbols,
-        start=start,
-        end=end,
-        limit=read_limit(query, USUAL, MOST),
-        descending=read_choice(query, "sort", frozenset({"asc", "desc"}), "asc") == "desc",
-        adjustment=_adjustment(query),
-        after=_read_token(query.get("page_token"), symbols),
-    )
-
-
-def _check_timeframe(value: str) -> None:
-    if value in DAILY:
-        return
-    if TIMEFRAME.match(value):
-        raise bad_query(f"timeframe {value} is not simulated; ask for 1Day")
-    raise bad_query(f"invalid timeframe: {value}")
-
-
-def _adjustment(query: Query) -> frozenset[str]:
-    asof = query.get("asof") or "-"
-    if asof != "-" and not re.match(r"^\d{4}-\d\d-\d\d$", asof):
-        raise bad_query(f"invalid asof: {asof}")
-    found = frozenset((query.get("adjustment") or "raw").split(","))
-    if not found <= ADJUSTMENTS:
+    timeframe = read_timeframe(query.get("timeframe", ""))
+    adjustment = frozenset((query.get("adjustment") or "raw").split(","))
+    if not adjustment <= ADJUSTMENTS:
         raise bad_query(f"invalid adjustment: {query['adjustment']}")
-    return found
+    common = read_page_query(query, now, plan)
+    return BarQuery(**vars(common), timeframe=timeframe, adjustment=adjustment)
 
 
-def _read_token(token: str | None, symbols: list[str]) -> tuple[str, int] | None:
-    if not token:
-        return None
-    try:
-        symbol, _, text = base64.b64decode(token, validate=True).decode().split("|")
-        at = parse_bound(text, last=False)
-    except (ValueError, binascii.Error) as error:
-        raise bad_query(f"invalid page token: {token}") from error
-    if symbol not in symbols:
-        raise bad_query(f"invalid page token: {token}")
-    return symbol, at
+@dataclass(frozen=True)
+class Scale:
+    """What the columns of bars are multiplied with: prices, shares, and the feed's part of both."""
+
+    factors: tuple[np.ndarray, np.ndarray] | None = None
+    traded: float = 1.0
+
+    def columns(self, series: Series, part: slice) -> list[np.ndarray]:
+        """Open, high, low, close, volume, trades and vwap of some rows."""
+        prices = [series.open, series.high, series.low, series.close, series.vwap]
+        cut, volume, trades = [x[part] for x in prices], series.volume[part], series.trades[part]
+        if self.factors is not None:
+            price, share = (factor[part] for factor in self.factors)
+            cut = [np.round(values * price, 4) for values in cut]
+            volume = np.round(volume / share).astype(np.int64)
+        if self.traded != 1:
+            volume, trades = (np.ceil(x * self.traded).astype(np.int64) for x in (volume, trades))
+        return [*cut[:4], volume, trades, cut[4]]
 
 
-def _token(symbol: str, row: Row) -> str:
-    return base64.b64encode(f"{symbol}|D|{row['t']}".encode()).decode()
+def _rows(labels: list[Any], columns: list[np.ndarray], rows: range) -> list[Row]:
+    made = [
+        {"t": t, "o": o, "h": h, "l": low, "c": c, "v": v, "n": n, "vw": vw}
+        for t, o, h, low, c, v, n, vw in zip(labels, *(values.tolist() for values in columns))
+    ]
+    return made[::-1] if rows.step < 0 else made
+
+
+def _slice(rows: range) -> slice:
+    return slice(min(rows[0], rows[-1]), max(rows[0], rows[-1]) + 1)
+
+
+class Daily:
+    """Bars of whole sessions; nothing is made of them before it is sent."""
+
+    def __init__(self, series: Series, scale: Scale, clock: Labels, stop: int) -> None:
+        self._series, self._scale, self._clock, self.stop = series, scale, clock, stop
+
+    def find(self, t: int, side: Literal["left", "right"]) -> int:
+        session = int(np.searchsorted(self._clock.times.midnights, t, side))
+        days = self._clock.times.days
+        return int(np.searchsorted(self._series.day, days[min(session, len(days) - 1)]))
+
+    def label(self, row: int) -> str:
+        session = np.searchsorted(self._clock.times.days, self._series.day[row])
+        return str(self._clock.midnights[session])
+
+    def make(self, rows: range) -> list[Row]:
+        part = _slice(rows)
+        session = np.searchsorted(self._clock.times.days, self._series.day[part])
+        labels = self._clock.midnights[session].tolist()
+        return _rows(labels, self._scale.columns(self._series, part), rows)
+
+
+class Timed:
+    """Bars that carry their instants."""
+
+    def __init__(self, frame: Frame, scale: Scale, stop: int) -> None:
+        self._frame, self._scale, self.stop = frame, scale, stop
+
+    def find(self, t: int, side: Literal["left", "right"]) -> int:
+        return int(np.searchsorted(self._frame.at, t, side))
+
+    def label(self, row: int) -> str:
+        return str(utc_text(int(self._frame.at[row])))
+
+    def make(self, rows: range) -> list[Row]:
+        part = _slice(rows)
+        labels = [utc_text(int(at)) for at in self._frame.at[part]]
+        return _rows(labels, self._scale.columns(self._frame, part), rows)
+
+
+class Labels:
+    """The spellings of all midnights, made once for a timetable."""
+
+    def __init__(self, times: Timetable) -> None:
+        self.times = times
+        self.midnights = np.array([utc_text(int(at)) for at in times.midnights], object)
 
 
 class Bars:
-    """Pages of daily bars. The bar of the running session is hidden until its close."""
+    """Pages of bars, and the newest ones."""
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
-        self._factors: dict[tuple[str, frozenset[str]], tuple[Any, np.ndarray, np.ndarray]] = {}
-        self._labels = np.array([utc_text(int(at)) for at in prices.times.midnights], object)
+        self._clock = Labels(prices.times)
+        self._factors: dict[Any, tuple[Series, Any, tuple[np.ndarray, np.ndarray]]] = {}
 
     def page(self, query: BarQuery, now: int, stale_days: int = 0) -> dict[str, Any]:
-        """The body of one page: at most `limit` bars over all symbols, by symbol, then time.
-
-        `stale_days` hides the newest sessions: a fault of the data service.
-        """
-        times = self._prices.times
-        first = int(np.searchsorted(times.midnights, query.start))
-        last = int(np.searchsorted(times.midnights, query.end, "right"))
-        last = min(last, times.last_closed(now) + 1 - stale_days)
-        page: dict[str, list[Row]] = {}
-        room, more = query.limit, None
-        for symbol in query.symbols:
-            left = self._left(symbol, query, first, last)
-            if left and room == 0:
-                return {"bars": page, "next_page_token": more}
-            if left:
-                part = left[:room]
-                page[symbol] = self._rows(symbol, part, query.adjustment, now)
-                more, room = _token(symbol, page[symbol][-1]), room - len(part)
-                if len(part) < len(left):
-                    return {"bars": page, "next_page_token": more}
-        return {"bars": page, "next_page_token": None}
-
-    def _left(self, symbol: str, query: BarQuery, first: int, last: int) -> range:
-        """The rows of a symbol that are still to be sent, in the order asked for."""
-        series, after = self._prices.market.series(symbol), query.after
-        if series is None or last <= first or (after and symbol < after[0]):
-            return range(0)
-        times = self._prices.times
-        a, b = np.searchsorted(series.day, times.days[[first, last]])
-        if after and symbol == after[0]:
-            session = min(int(np.searchsorted(times.midnights, after[1])), len(times.days) - 1)
-            at = int(np.searchsorted(series.day, times.days[session]))
-            a, b = (a, min(b, at)) if query.descending else (max(a, at + 1), b)
-        rows = range(int(a), max(int(a), int(b)))
-        return rows[::-1] if query.descending else rows
-
-    def _rows(self, symbol: str, rows: range, adjustment: frozenset[str], now: int) -> list[Row]:
-        series = self._prices.market.series(symbol)
-        assert series is not None
-        part = slice(min(rows[0], rows[-1]), max(rows[0], rows[-1]) + 1)
-        session = np.searchsorted(self._prices.times.days, series.day[part])
-        columns = self._columns(symbol, series, adjustment, now, part)
-        made = [
-            {"t": t, "o": o, "h": h, "l": low, "c": c, "v": v, "n": n, "vw": vw}
-            for t, o, h, low, c, v, n, vw in zip(self._labels[session].tolist(), *columns)
-        ]
-        return made[::-1] if rows.step < 0 else made
-
-    def _columns(
-        self, symbol: str, series: Series, adjustment: frozenset[str], now: int, part: slice
-    ) -> list[list[Any]]:
-        prices = [series.open, series.high, series.low, series.close]
-        volume, trades, vwap = series.volume[part], series.trades[part], series.vwap[part]
-        cut = [values[part] for values in prices]
-        if adjustment != {"raw"}:
-            price, share = (f[part] for f in self._factors_of(symbol, series, adjustment, now))
-            cut = [np.round(values * price, 4) for values in cut]
-            volume, vwap = np.round(volume / share).astype(np.int64), np.round(vwap * price, 4)
-        return [values.tolist() for values in (*cut, volume, trades, vwap)]
-
-    def _factors_of(
-        self, symbol: str, series: Series, adjustment: frozenset[str], now: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The factors by the clock; made anew when an action took effect or bars were added."""
-        known = self._prices.happened(symbol, now)
-        state = (len(series.day), len(known))
-        kept = self._factors.get((symbol, adjustment))
-        if kept is None or kept[0] != state:
-            kept = (state, *factors(series, known, adjustment))
-            self._factors[symbol, adjustment] = kept
-        return kept[1], kept[2]
-
-    def latest(self, symbols: list[str], now: int) -> dict[str, Row]:
-        """The last minute in which each symbol traded; the twin knows one price a minute."""
-        found = {}
-        for symbol in symbols:
-            price, at = self._prices.last(symbol, now), self._last_minute(symbol, now)
-            if price is not None and at is not None:
-                p = float(price)
-                bar = {"t": utc_text(at), "o": p, "h": p, "l": p, "c": p, "v": 100, "n": 1, "vw": p}
-                found[symbol] = bar
-        return found
-
-    def _last_minute(self, symbol: str, now: int) -> int | None:
-        prices, times = self._prices, self._prices.times
-        if prices.trade(symbol, now) is not None:
-            return now // MINUTE * MINUTE
-        series = prices.market.series(symbol)
-        if series is None:
-            return None
-        row = int(np.searchsorted(series.day, times.days[times.live(now)])) - 1
-        return (
-            int(times.closes[times.index_of(series.day[row].astype(object))]) - MINUTE
-            if row >= 0
-            else None
+        """The body of one page; `stale_days` hides the newest sessions, a fault of the service."""
+        if self._clock.times is not self._prices.times:
+            self._clock = Labels(self._prices.times)
+        if query.feed == "iex":
+            query = replace(query, start=max(query.start, IEX_FROM))
+        return cut_page(
+            "bars", query.mark, query, lambda symbol: self._rows_of(symbol, query, now, stale_days)
         )
 
+    def _rows_of(self, symbol: str, query: BarQuery, now: int, stale_days: int) -> Rows | None:
+        if not self._is_carried(symbol, query.feed):
+            return None
+        parts = self._prices.lineage(symbol, now, query.asof)
+        times = self._clock.times
+        first_hidden = times.last_closed(now) + 1 - stale_days
+        if (frame := self._set_frame(parts, query.timeframe)) is not None:
+            end = min(now, int(times.midnights[first_hidden])) if stale_days else now
+            stop = int(np.searchsorted(frame.at, end - query.timeframe.length, "right"))
+            return Timed(frame, self._scale(parts, frame, query, now), stop)
+        series = self._prices.market.whole(parts)
+        if series is None or query.timeframe.is_within_a_day:
+            return None
+        stop = int(np.searchsorted(series.day, times.days[first_hidden]))
+        scale = self._scale(parts, series, query, now)
+        if query.timeframe.is_daily:
+            return Daily(series, scale, self._clock, stop)
+        grown = in_weeks_or_months(_scaled(series, scale, stop), query.timeframe)
+        return Timed(grown, Scale(), len(grown.at))
 
-def factors(
-    series: Series, known: list[Action], adjustment: frozenset[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """What each row's prices are multiplied with, and the part of it that comes from splits.
+    def _is_carried(self, symbol: str, feed: str) -> bool:
+        """Names listed OTC are on that feed only, and the night's feed has nothing."""
+        listed = self._prices.market.assets.get(symbol, {}).get("exchange")
+        return feed != "boats" and (feed == "otc") == (listed == "OTC")
 
-    A dividend counts as 1 - amount / close before the ex-date, both on the ex-date's share basis.
-    """
-    price, share = np.ones(len(series.day)), np.ones(len(series.day))
-    rows = np.searchsorted(series.day, np.array([a.ex_date for a in known], "datetime64[D]"))
-    splits = [(row, action) for row, action in zip(rows.tolist(), known) if action.is_split]
-    for row, action in zip(rows.tolist(), known):
-        if row > 0 and action.is_split and adjustment & {"split", "all"}:
-            ratio = float(action.old / action.new)
-            price[:row] *= ratio
-            share[:row] *= ratio
-        elif row > 0 and action.kind == "cash_dividend" and adjustment & {"dividend", "all"}:
-            before = float(series.close[row - 1])
-            for at, split in splits:
-                if at == row and split.ex_date <= action.ex_date:
-                    before *= float(split.old / split.new)
-            price[:row] *= max(1 - float(action.cash) / before, 0.01)
-    return price, share
+    def _set_frame(self, parts: list[Part], timeframe: Timeframe) -> Frame | None:
+        """Bars that were set for this very timeframe, or for a shorter one within a day."""
+        if timeframe.is_daily:
+            return None
+        every = [self._prices.market.frames(name) for name, *_ in parts]
+        within = sorted(
+            (read_timeframe(text) for text in {text for texts in every for text in texts}),
+            key=lambda found: (found != timeframe, found.is_within_a_day and found.length),
+        )
+        for found in within:
+            if found == timeframe:
+                return self._joined(parts, found)
+            if timeframe.is_within_a_day and found.is_within_a_day:
+                if timeframe.length % found.length == 0:
+                    return in_longer_bars(self._joined(parts, found), timeframe)
+        return None
+
+    def _joined(self, parts: list[Part], timeframe: Timeframe) -> Frame:
+        columns = []
+        for name, first, end in parts:
+            frame = dict(self._prices.market.frame(name, str(timeframe)))
+            frame["at"] = frame.pop("t")
+            frame["day"] = new_york_days(frame["at"])
+            kept = (frame["day"] >= np.datetime64(first)) & (frame["day"] < np.datetime64(end))
+            columns.append({key: values[kept] for key, values in frame.items()})
+        return Frame(**{key: np.concatenate([c[key] for c in columns]) for key in columns[0]})
+
+    def _scale(self, parts: list[Part], series: Series, query: BarQuery, now: int) -> Scale:
+        traded = IEX_SHARE if query.feed == "iex" else 1.0
+        if query.adjustment == {"raw"}:
+            return Scale(None, traded)
+        return Scale(self._factors_of(parts, series, query, now), traded)
+
+    def _factors_of(
+        self, parts: list[Part], series: Series, query: BarQuery, now: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The factors by the clock; made anew when an action took effect or bars were added."""
+        known = self._prices.happened_to(parts, now)
+        worth = {id(a): self._worth(a, now) for a in known if a.kind == "spin_off"}
+        key = (tuple(parts), query.adjustment, str(query.timeframe))
+        state = (len(known), self._prices.market.version, *worth.values())
+        kept = self._factors.get(key)
+        if kept is None or kept[0] is not series or kept[1] != state:
+            made = factors(series, known, query.adjustment, lambda a: worth.get(id(a)))
+            kept = self._factors[key] = (series, state, made)
+        return kept[2]
+
+    def _worth(self, action: Action, now: int) -> float | None:
+        """What the shares spun off for one old share cost when they first traded."""
+        first = int(np.searchsorted(self._clock.times.days, np.datetime64(action.ex_date)))
+        series = self._prices.market.series(action.other_symbol)
+        if series is None or self._clock.times.opens[first] > now:
+            return None
+        row = int(np.searchsorted(series.day, self._clock.times.days[first]))
+        if row == len(series.day) or series.day[row] > self._clock.times.days[first]:
+            return None
+        return float(series.open[row]) * float(action.new / action.old)
+
+    def latest(self, symbols: list[str], now: int) -> dict[str, Row]:
+        """The last minute in which each symbol traded, one that was set or one of a single price."""
+        found = {symbol: self._minute(symbol, now) for symbol in symbols}
+        return {symbol: row for symbol, row in found.items() if row}
+
+    def _minute(self, symbol: str, now: int) -> Row | None:
+        latest = self._prices.latest(symbol, now)
+        made = None if latest is None else _single(float(latest[0]), self._last_minute(latest[1]))
+        parts = self._prices.lineage(symbol, now)
+        frame = self._set_frame(parts, read_timeframe("1Min"))
+        stop = 0 if frame is None else int(np.searchsorted(frame.at, now - MINUTE, "right"))
+        if frame is None or not stop or (made and frame.at[stop - 1] < parse_instant(made["t"])):
+            return made
+        [row] = Timed(frame, Scale(), stop).make(range(stop - 1, stop))
+        return row
+
+    def _last_minute(self, t: int) -> int:
+        """The start of the minute that ends at a close, else of the one that holds the moment."""
+        return (t - MINUTE if t in self._prices.times.closes else t) // MINUTE * MINUTE
+
+
+def _single(price: float, at: int) -> Row:
+    p, t = price, utc_text(at)
+    return {"t": t, "o": p, "h": p, "l": p, "c": p, "v": 100, "n": 1, "vw": p}
+
+
+def _scaled(series: Series, scale: Scale, stop: int) -> Series:
+    """The first rows, adjusted."""
+    names = ("open", "high", "low", "close", "volume", "trades", "vwap")
+    columns = dict(zip(names, scale.columns(series, slice(0, stop))))
+    return Series(day=series.day[:stop], **columns)

@@ -5,7 +5,7 @@ A change happens inside `change()`: at its end it is on disk, or it has not happ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
@@ -18,6 +18,7 @@ from quant50lib.simulator.records import (
     EXACT,
     ZERO,
     Activity,
+    Addition,
     Close,
     Entry,
     Order,
@@ -26,7 +27,14 @@ from quant50lib.simulator.records import (
 )
 from quant50lib.simulator.rules import Rules
 from quant50lib.simulator.state import StateFile
-from quant50lib.simulator.timetable import NEW_YORK, moment, new_york_date, timetable
+from quant50lib.simulator.timetable import (
+    NEW_YORK,
+    moment,
+    new_york_date,
+    parse_bound,
+    timetable,
+    utc_text,
+)
 
 CONFIGURATION: dict[str, Any] = {
     "disable_overnight_trading": False,
@@ -77,15 +85,16 @@ class Book:
         self, market: Market, file: StateFile, rules: Rules, now: int | None, **changes: Any
     ) -> None:
         """`rules` and `now` begin a fresh state; `changes` to the rules apply to any."""
-        self.times = timetable()
-        self.market, self.prices, self._file = market, Prices(market, self.times), file
+        self.times, self._file = timetable(), file
+        self.prices = Prices(market, self.times)
+        self.market = self.prices.market
         if file.meta():
             self._load()
         elif now is not None:
             self.reset(rules, now)
         else:
             raise SettingsError(f"{file.path} is a fresh state: say what time it is there (--now)")
-        self.rules = replace(self.rules, **changes)
+        self._rule(replace(self.rules, **changes))
         self._save()
         self.prices.prepare(self.account.now)
 
@@ -96,7 +105,8 @@ class Book:
                 f"the state file {self._file.path} belongs to the market {meta['market']!r}, not "
                 f"to {self.market.identity!r}; name another state file, or move this one away"
             )
-        self.rules = Rules(**meta["rules"])
+        self._rule(Rules(**meta["rules"]))
+        self.market.load(self._file.load("overlay"))
         kept = dict(meta["account"])
         self.account = Account(**kept | {"cash": Decimal(kept["cash"])})
         self.orders = {o.id: o for o in self._file.load("orders")}
@@ -109,8 +119,10 @@ class Book:
         self._dirty = {}
 
     def reset(self, rules: Rules, now: int) -> None:
-        """An empty account on the same market."""
-        self.rules, self._dirty = rules, {}
+        """An empty account on the market as it was started: what was set on top of it goes too."""
+        self._rule(rules)
+        self._dirty = {}
+        self.market.clear()
         self.account = Account(now=now, created_at=now, cash=ZERO, stamp=now - 1)
         self.account.configuration |= {
             "max_margin_multiplier": rules.multiplier,
@@ -121,6 +133,20 @@ class Book:
         self.pay(Decimal(rules.cash), now, "opening balance")
         self._save(empty_first=True)
         self.prices.prepare(now)
+
+    def _rule(self, rules: Rules) -> None:
+        """Follow these rules; the calendar is one of them."""
+        self.times = timetable(rules.calendar)
+        self.prices.set_times(self.times)
+        self.prices.renamed_asset = rules.renamed_asset
+        self.rules = rules
+
+    def overlay(self, additions: Iterable[Addition]) -> None:
+        """Put things on top of the market."""
+        with self.change():
+            for addition in additions:
+                self.market.put(addition)
+                self._dirty["overlay", addition.key] = addition
 
     def _meta(self) -> dict[str, Any]:
         account = asdict(self.account) | {"cash": str(self.account.cash)}
@@ -155,13 +181,6 @@ class Book:
         else:
             self.working.pop(order.id, None)
 
-    def orders_of(self, session: int) -> Iterator[Order]:
-        """The orders that could trade in a session, newest first."""
-        for order in reversed(self.orders.values()):
-            if order.session < session:
-                return
-            yield order
-
     def _number(self) -> int:
         self.account.sequence += 1
         return self.account.sequence
@@ -172,16 +191,19 @@ class Book:
         return self.account.stamp
 
     def hold(self, symbol: str, change: Decimal, value: Decimal) -> None:
-        """Add bought shares at their value, or take sold ones away at average cost."""
+        """Shares bought (positive) or sold for `value` dollars.
+
+        What adds to the position adds its value to the cost; what closes takes a share of the
+        cost away, at average cost.
+        """
         position = self.positions.setdefault(symbol, Position(symbol))
-        if change > 0:
-            position.cost = EXACT.add(position.cost, value)
+        if position.qty * change >= 0:
+            added = value if change > 0 else -value
         elif position.qty + change == 0:
-            position.cost = ZERO
+            added = -position.cost
         else:
-            taken = EXACT.multiply(-change, position.average)
-            position.cost = EXACT.subtract(position.cost, taken)
-        position.qty += change
+            added = EXACT.multiply(change, position.average)
+        position.qty, position.cost = position.qty + change, EXACT.add(position.cost, added)
         self.keep(position)
 
     def keep(self, position: Position) -> None:
@@ -199,12 +221,18 @@ class Book:
         self._dirty["ledger", str(entry.seq)] = entry
 
     def record(self, kind: str, at: int, body: dict[str, Any]) -> None:
-        """A row of the account's activities; its id carries the time in New York."""
-        seq = self._number()
-        local = moment(at).astimezone(NEW_YORK)
+        """A row of the account's activities; its id carries the time in New York.
+
+        By the rule `activity_delay`, all but fills appear at the next midnight in New York.
+        """
+        seq, made_at = self._number(), at
+        if kind != "FILL" and self.rules.activity_delay == "next_day":
+            made_at = parse_bound(str(new_york_date(at)), last=True) + 1
+        local = moment(made_at).astimezone(NEW_YORK)
         digits = local.strftime("%Y%m%d%H%M%S") + f"{local.microsecond // 1000:03d}"
         made = f"{digits}::{identifier('activity', self.rules.seed, self.account.created_at, seq)}"
         day = str(new_york_date(at))
-        activity = Activity(seq, made, kind, at, day, {"id": made} | body)
+        stamped = {"created_at": utc_text(made_at)} if kind != "FILL" else {}
+        activity = Activity(seq, made, kind, made_at, day, {"id": made} | body | stamped, at)
         self.activities.append(activity)
         self._dirty["activities", str(seq)] = activity

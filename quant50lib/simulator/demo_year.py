@@ -110,7 +110,7 @@ def make_year(
     prices, size, recent = _prices(names, state, returns, start, alive, planted_ic)
     busy, busy_end = _busy(names, state, draw, n, start)
     ranges = _ranges(names, draw, prices, returns.spread)
-    volume = _volume(names, prices, size, busy, returns.spread)
+    volume = _volume(names, prices, size, busy, returns)
     kept = {name: values[start:] for name, values in (prices | ranges).items()}
     end = State(prices["close"][-1], size[-1], calm_end, busy_end, recent)
     return Year(volume=volume[start:], **kept), end
@@ -331,11 +331,18 @@ def _volume(
     prices: dict[str, np.ndarray],
     size: np.ndarray,
     busy: np.ndarray,
-    spread: np.ndarray,
+    returns: Returns,
 ) -> np.ndarray:
-    """Shares traded: half a percent of a stock's value on a usual day, more on a big move."""
-    move = np.abs(np.log(prices["close"] / prices["open"])) / spread
+    """Shares traded: half a percent of a stock's value on a usual day, more on a big move and news.
+
+    News is a night far beyond the usual, as before an opening after earnings.
+    """
+    move = np.abs(np.log(prices["close"] / prices["open"])) / returns.spread
+    night = returns.spread[:, : len(names.stocks)] * np.sqrt(NIGHT / (1 - NIGHT))
+    news = np.zeros_like(move)
+    news[:, : len(names.stocks)] = np.clip(np.abs(returns.night) / night - 2, 0, 4)
     dollars = [recipe.dollars for recipe in names.recipes]
     usual = np.hstack([0.005 * size, np.broadcast_to(dollars, (len(size), len(dollars)))])
-    traded = usual * np.exp(busy + 0.35 * (np.minimum(move, 4) - 0.8)) / prices["close"]
+    drawn = busy + 0.35 * (np.minimum(move, 4) - 0.8) + 0.5 * news
+    traded = usual * np.exp(drawn) / prices["close"]
     return np.maximum(np.round(traded), 100).astype(np.int64)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,28 @@ COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume")
 PRICES = ("open", "high", "low", "close")
 
 Kind = Literal["stock", "etf"]
-ActionKind = Literal["forward_split", "reverse_split", "cash_dividend", "cash_merger"]
+ActionKind = Literal[
+    "forward_split",
+    "reverse_split",
+    "unit_split",
+    "stock_dividend",
+    "cash_dividend",
+    "spin_off",
+    "cash_merger",
+    "stock_merger",
+    "stock_and_cash_merger",
+    "name_change",
+    "worthless_removal",
+    "redemption",
+    "rights_distribution",
+    "partial_call",
+    "reorganization",
+]
+#: after these the symbol is no longer traded: it is paid off, exchanged or called otherwise
+ENDING = frozenset(
+    "unit_split cash_merger stock_merger stock_and_cash_merger name_change worthless_removal "
+    "redemption".split()
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +61,13 @@ class Listing:
 
 @dataclass(frozen=True)
 class Action:
-    """A corporate action; `new` shares for `old`, or `cash` US dollars a share."""
+    """A corporate action: `new` shares for `old`, `cash` US dollars a share, or both.
+
+    The new shares are of the symbol itself (splits; a stock dividend of 5 % is 1.05 for 1) or of
+    `other_symbol`: the new name, the company that was spun off, or the one that buys. `ex_date` is
+    the day from whose 04:00 in New York it holds: the effective date of a merger, the process date
+    of a change of name. `shown` are fields of the data service that do not follow from the others.
+    """
 
     kind: ActionKind
     symbol: str
@@ -48,10 +76,17 @@ class Action:
     old: Decimal = Decimal(1)
     cash: Decimal = Decimal(0)
     special: bool = False
+    other_symbol: str = ""
+    shown: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def is_split(self) -> bool:
-        return self.kind in ("forward_split", "reverse_split")
+        """Whether it multiplies the shares of the symbol itself by new / old."""
+        return self.kind in ("forward_split", "reverse_split", "stock_dividend")
+
+    @property
+    def is_ending(self) -> bool:
+        return self.kind in ENDING
 
 
 @dataclass(frozen=True)
@@ -92,6 +127,27 @@ class Market(Protocol):
 
     def actions(self) -> list[Action]:
         """All actions so far made, by date and symbol."""
+
+
+class NoMarket:
+    """Nothing trades and nothing has a price but what the control plane sets (`--market none`)."""
+
+    name = identity = "none"
+    simulated = True
+    first_day = dt.date(2016, 1, 4)  # where Alpaca's own history begins
+    last_day = None
+
+    def extend(self, day: dt.date) -> None:
+        """Nothing to make."""
+
+    def listings(self) -> dict[str, Listing]:
+        return {}
+
+    def series(self, symbol: str) -> Series | None:
+        return None
+
+    def actions(self) -> list[Action]:
+        return []
 
 
 def read_universe(path: Path) -> list[Listing]:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
+import psutil
 import requests
 
 from quant50lib.errors import SettingsError, Unreachable, by_name
@@ -147,14 +148,18 @@ def attach_or_start(
 
 
 def find(state: Path) -> Twin | None:
-    """The live twin of a state file: its lock is held, and it answers."""
+    """The live twin of a state file: its lock is held, it answers, and it is not about to end."""
     endpoint = state.with_name(state.name + ".endpoint.json")
     if not _is_held(state) or not endpoint.exists():
         return None
     try:
-        twin = Twin(**json.loads(endpoint.read_text()), owned=False)
+        told = json.loads(endpoint.read_text())
+        parent = told.pop("parent")
+        if parent is not None and not psutil.pid_exists(parent):
+            return None  # its last seconds: it ends with the process that started it
+        twin = Twin(**told, owned=False)
         twin.info()
-    except (OSError, ValueError, TypeError, Unreachable, requests.RequestException):
+    except (OSError, ValueError, TypeError, KeyError, Unreachable, requests.RequestException):
         return None  # it is starting or ending: the caller looks again
     return twin
 

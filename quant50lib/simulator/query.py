@@ -10,6 +10,8 @@ from quant50lib.simulator.timetable import parse_bound
 
 SYMBOL = re.compile(r"^[A-Za-z0-9]{1,8}([./][A-Za-z0-9]{1,4})?$")
 
+LONGEST_NUMBER = 12  # digits
+
 Query = Mapping[str, str]
 
 
@@ -42,7 +44,7 @@ def read_choice(query: Query, name: str, allowed: frozenset[str], usual: str) ->
 def read_limit(query: Query, usual: int, most: int) -> int:
     """How many rows a page may have."""
     value = query.get("limit") or str(usual)
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or len(value) > LONGEST_NUMBER or int(value) < 1:
         raise bad_query(f"invalid limit: {value}")
     if int(value) > most:
         raise bad_query(f"invalid limit: larger than the allowed maximum of {most}")
@@ -56,5 +58,5 @@ def read_bound(query: Query, name: str, usual: int) -> int:
         return usual
     try:
         return parse_bound(value, last=name == "end")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise bad_query(f"invalid {name}: {value}") from error

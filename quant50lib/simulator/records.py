@@ -17,7 +17,14 @@ SHARE = Decimal("1E-9")  # the smallest part of a share
 TICK = Decimal("1E-4")  # of an execution price
 RATIO = Decimal("1E-16")  # divisions are cut here
 
-OPEN_STATUSES = frozenset({"new", "accepted", "pending_new", "partially_filled"})
+OPEN_STATUSES = frozenset(
+    {"new", "accepted", "pending_new", "partially_filled", "held"}
+    | {"pending_cancel", "pending_replace", "accepted_for_bidding", "stopped", "suspended"}
+    | {"calculated"}
+)
+LIVE_STATUSES = frozenset({"new", "partially_filled"})
+SETTLED = LIVE_STATUSES | {"held", "accepted", "pending_new"}
+STOP_KINDS = frozenset({"stop", "stop_limit", "trailing_stop"})
 NAMESPACE = uuid.UUID("5c1f0a4e-7d0b-5e52-9f5e-50a1b2c3d4e5")
 
 Side = Literal["buy", "sell"]
@@ -82,13 +89,71 @@ class Order:
     canceled_at: int | None = None
     failed_at: int | None = None
     wanted: Decimal | None = None  # shares: `qty`, or the notional over the first price
-    next_look: int | None = None  # when a remainder is looked at again
+    next_look: int | None = None  # when it is looked at again
     looks: int = 0
     history: list[tuple[int, str]] = field(default_factory=list)
+    kind: str = "market"
+    time_in_force: str = "day"
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    hwm: Decimal | None = None  # the best price a trailing stop has seen
+    extended_hours: bool = False
+    order_class: str = ""
+    position_intent: str = ""
+    asset_id: str = ""
+    parent: str | None = None  # of a leg
+    legs: list[str] = field(default_factory=list)
+    replaces: str | None = None
+    replaced_by: str | None = None
+    replaced_at: int | None = None
+    awaits: str | None = None  # the order it is to replace, until that one gives way
+    triggered: bool = False  # a stop whose price was reached
+    armed: bool = False  # a held stop whose price is watched, beside its live sibling
+    stuck: bool = False  # by the control plane: nothing happens to it until it is released
+    last_fill_at: int | None = None
+    reason: str = ""  # of a rejection after acceptance
+
+    def __post_init__(self) -> None:
+        """Fills in what state files of an earlier make lack."""
+        closing = "sell_to_close" if self.side == "sell" else "buy_to_open"
+        self.position_intent = self.position_intent or closing
+        self.asset_id = self.asset_id or identifier("asset", self.symbol)
 
     @property
     def is_open(self) -> bool:
         return self.status in OPEN_STATUSES
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it can be executed as it stands."""
+        return self.status in LIVE_STATUSES
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing keeps it from its next transition."""
+        return not self.stuck and self.awaits is None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is a leg that is not live yet, though a cancel may be on its way."""
+        known = (status for _, status in reversed(self.history) if status in SETTLED)
+        return bool(self.parent) and next(known, "held") == "held"
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it still waits for its stop price."""
+        return self.kind in STOP_KINDS and not self.triggered
+
+    @property
+    def opens(self) -> bool:
+        """Whether it opens a position or adds to one."""
+        return self.position_intent.endswith("open")
+
+    @property
+    def sign(self) -> int:
+        return 1 if self.side == "buy" else -1
 
     @property
     def remaining(self) -> Decimal | None:
@@ -96,13 +161,27 @@ class Order:
         return None if self.wanted is None else self.wanted - self.filled_qty
 
     @property
+    def binds(self) -> bool:
+        """Whether it sets shares or buying power aside: what waits for another order does not."""
+        return self.is_open and not self.is_waiting and self.awaits is None
+
+    @property
     def reserved(self) -> Decimal:
         """Buying power it holds back."""
-        if self.side == "sell" or not self.is_open:
+        if not self.opens or not self.binds:
             return ZERO
         if self.notional is not None:
             return max(self.notional - self.filled_value, ZERO)
         return EXACT.multiply(self.remaining or ZERO, self.reserve_price)
+
+    @property
+    def held_shares(self) -> Decimal:
+        """Shares of the position it sets aside to close."""
+        if self.opens or not self.binds:
+            return ZERO
+        if self.remaining is not None:
+            return self.remaining
+        return cut(EXACT.divide(self.notional or ZERO, self.reserve_price), SHARE)
 
     def move(self, status: str, at: int) -> None:
         """Enter a status."""
@@ -112,7 +191,10 @@ class Order:
 
 @dataclass
 class Position:
-    """Shares owned and what they cost; `cost` is exact for purchases, sales take their share."""
+    """Shares owned and what they cost; closing takes a share of the cost away.
+
+    Sold short, both are negative: the cost is what the sale brought.
+    """
 
     symbol: str
     qty: Decimal = ZERO
@@ -133,6 +215,17 @@ class Activity:
     created_at: int
     day: str  # date in New York
     body: dict[str, Any]
+    t: int = 0  # when it happened, which may be before its row was made
+
+    @property
+    def at(self) -> int:
+        return self.t or self.created_at
+
+
+def moved(row: Activity) -> Decimal:
+    """Shares that an activity added to the account, or (negative) took away."""
+    qty = Decimal(row.body.get("qty") or 0)
+    return -qty if row.type == "FILL" and row.body["side"] == "sell" else qty
 
 
 @dataclass
@@ -155,11 +248,25 @@ class Close:
     maintenance: Decimal
 
 
-Record = Order | Position | Activity | Entry | Close
+@dataclass
+class Addition:
+    """What the control plane set on top of the market; `body` is plain JSON."""
+
+    sort: str  # asset, bars, quote, halt or action
+    name: str  # what it is about: setting it again replaces it
+    body: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return f"{self.sort}|{self.name}"
+
+
+Record = Order | Position | Activity | Entry | Close | Addition
 
 DECIMALS = frozenset(
     {"qty", "notional", "reserve_price", "filled_qty", "filled_value", "wanted", "cost"}
     | {"amount", "balance", "equity", "maintenance"}
+    | {"limit_price", "stop_price", "trail_price", "trail_percent", "hwm"}
 )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from quant50lib.simulator.refusals import Refusal
 
+MOST = 10**15  # of any number
+
 
 def guess(default: Any, *others: Any, about: str, only: bool = True) -> Any:
     """A rule that stands for something the real service does not document.
@@ -51,6 +53,9 @@ class Rules:
     calendar: dict[str, str | None] = field(
         default_factory=dict,
         metadata={"about": 'sessions that differ: {"2026-12-24": "13:00", "2026-12-31": null}'},
+    )
+    legacy_pdt_fields: bool = choice(
+        False, True, about="the day-trading fields that replies lost on 2026-07-06"
     )
     # what the real service might do
     reserve_factor: str = guess(
@@ -97,12 +102,13 @@ class Rules:
     def _numbers_fit(self) -> bool:
         try:
             return (
-                Decimal(self.cash) >= 0
-                and Decimal(self.reserve_factor) > 0
+                0 <= Decimal(self.cash) <= MOST
+                and 0 < Decimal(self.reserve_factor) <= 100
                 and 0 <= float(self.p_partial) <= 1
-                and float(self.half_spread_bps) >= 0
-                and int(self.splits_late_days) >= 1
-                and (self.rate_limit is None or int(self.rate_limit) >= 0)
+                and 0 <= float(self.half_spread_bps) < 10_000
+                and 1 <= int(self.splits_late_days) <= 250
+                and (self.rate_limit is None or 0 <= int(self.rate_limit) <= MOST)
+                and abs(int(self.seed)) <= MOST
                 and isinstance(self.calendar, dict)
             )
         except (TypeError, InvalidOperation, ValueError):

@@ -26,15 +26,18 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from quant50lib.errors import Quant50Error, SettingsError
+from quant50lib.simulator import scenario
 from quant50lib.simulator.app import Twin
 from quant50lib.simulator.control import control_app
+from quant50lib.simulator.control_shapes import rule_given
 from quant50lib.simulator.demo import DemoMarket
 from quant50lib.simulator.exchange import Exchange
 from quant50lib.simulator.faults import TRANSPORT, App, Receive, Scope, Send
-from quant50lib.simulator.market import FileMarket, Listing, Market, read_universe
+from quant50lib.simulator.market import FileMarket, Listing, Market, NoMarket, read_universe
+from quant50lib.simulator.refusals import Refusal
 from quant50lib.simulator.rules import Rules
 from quant50lib.simulator.state import StateFile
-from quant50lib.simulator.timetable import parse_instant
+from quant50lib.simulator.timetable import parse_instant, utc_text
 
 HOST = "127.0.0.1"
 LOCK_SECONDS = 0.5  # others hold the lock for an instant to see whether it is held
@@ -57,18 +60,20 @@ def parser() -> argparse.ArgumentParser:
     add("--state", type=Path, required=True, help="the file that remembers the account")
     add("--port", type=int, default=0, help="of Alpaca's interface; 0: any free one")
     add("--control-port", type=int, default=0, help="of the control plane; 0: any free one")
-    add("--market", default="demo", help='"demo", or a Parquet file of daily bars')
+    add("--market", help='"demo" (the usual), "none", or a Parquet file of daily bars')
+    add("--scenario", help="begin anew with this scenario: a name, or a TOML file")
     add("--actions", type=Path, help="corporate actions (CSV) for a Parquet market")
     add("--universe", type=Path, help="listings (CSV) in place of the packaged ones")
     add("--first-session", default="2012-01-03", help="of the demo market")
     add("--planted-ic", type=float, default=0.03, help="strength of the demo market's known edge")
     add("--now", help="the clock of a fresh state, RFC 3339; an existing state keeps its own")
-    add("--cash", default="100000", help="of a fresh state, US dollars")
+    add("--cash", help="of a fresh state, US dollars (usual: 100000)")
     add("--seed", type=int, default=50, help="of the demo market and of partial fills")
-    add("--multiplier", choices=("1", "2", "4"), default="1", help="of a fresh state; 1: cash only")
+    add("--multiplier", choices=("1", "2", "4"), help="of a fresh state; 1 (the usual): cash only")
     add("--p-partial", type=float, help="chance of a partial fill; given: for any state")
     add("--half-spread-bps", type=float, help="paid on each side of the price; as above")
     add("--rate-limit", type=int, help="requests a minute of the clock, 0: none; as above")
+    add("--rule", action="append", default=[], help="NAME=VALUE of GET /sim/rules; as above")
     add("--parent", type=int, help="end when this process does")
     return found
 
@@ -77,13 +82,48 @@ def open_market(options: argparse.Namespace) -> Market:
     """The market of the command line."""
     packaged = Path(str(files("quant50lib") / "universe.csv"))
     listings = read_universe(options.universe or packaged)
+    if options.market == "none":
+        return NoMarket()
     if options.market == "demo":
         return DemoMarket(options.seed, options.first_session, listings, options.planted_ic)
     path = Path(options.market)
     if not path.is_file():
-        raise SettingsError(f"the market {path} is no file; give a Parquet of daily bars, or demo")
+        raise SettingsError(
+            f"the market {path} is no file; give a Parquet of daily bars, demo or none"
+        )
     names: dict[str, Listing] = {listing.symbol: listing for listing in listings}
     return FileMarket(path, options.actions, names)
+
+
+def open_twin(options: argparse.Namespace) -> Twin:
+    """The twin of the command line; a scenario is read before anything else is touched.
+
+    Raises
+    ------
+    SettingsError
+        An option, a rule or the scenario is not what it should be.
+    """
+    try:
+        script = scenario.load(options.scenario) if options.scenario else None
+        if script is not None:
+            _check_nothing_beside(options)
+            options.market = options.market or script.market
+            options.now = utc_text(script.now)
+        options.market = options.market or "demo"
+        twin = Twin(open_exchange(options))
+        if script is not None:
+            scenario.begin(twin, script)
+    except Refusal as refusal:
+        raise SettingsError(str(refusal)) from refusal
+    return twin
+
+
+def _check_nothing_beside(options: argparse.Namespace) -> None:
+    given = [f"--{name}" for name in ("now", "cash", "multiplier") if getattr(options, name)]
+    if given:
+        raise SettingsError(
+            f"{', '.join(given)} and --scenario: a scenario says itself how it begins"
+        )
 
 
 def open_exchange(options: argparse.Namespace) -> Exchange:
@@ -92,13 +132,15 @@ def open_exchange(options: argparse.Namespace) -> Exchange:
         now = parse_instant(options.now) if options.now else None
     except ValueError as error:
         raise SettingsError(f"--now: {error}") from error
-    rules = Rules(seed=options.seed, cash=options.cash, multiplier=options.multiplier)
+    fresh = {"cash": options.cash, "multiplier": options.multiplier}
+    rules = Rules(seed=options.seed, **{k: v for k, v in fresh.items() if v is not None})
     given = {
         "p_partial": options.p_partial,
         "half_spread_bps": options.half_spread_bps,
         "rate_limit": options.rate_limit,
     }
     changes = {name: value for name, value in given.items() if value is not None}
+    changes |= {name: value for rule in options.rule for name, value in rule_given(rule).items()}
     return Exchange(open_market(options), StateFile(options.state), rules, now, **changes)
 
 
@@ -139,7 +181,8 @@ def _owner(state: Path) -> str:
 
 def listen(port: int) -> socket.socket:
     """A socket on loopback."""
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # asyncio sends without delay only where the protocol is named
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((HOST, port))
@@ -205,15 +248,18 @@ async def serve(twin: Twin, state: Path, sockets: tuple[socket.socket, socket.so
     tasks = [asyncio.create_task(s.serve([sock])) for s, sock in zip(servers, sockets)]
     while not all(server.started for server in servers):
         await asyncio.sleep(0.005)
-    _announce(state, sockets)
+    _announce(state, sockets, parent)
     watch = asyncio.create_task(_watch(parent, stop))
     await asyncio.gather(*tasks)
     watch.cancel()
 
 
-def _announce(state: Path, sockets: tuple[socket.socket, socket.socket]) -> None:
+def _announce(
+    state: Path, sockets: tuple[socket.socket, socket.socket], parent: int | None
+) -> None:
     url, control = (f"http://{HOST}:{sock.getsockname()[1]}" for sock in sockets)
-    line = json.dumps({"url": url, "control_url": control, "pid": os.getpid()})
+    found = {"url": url, "control_url": control, "pid": os.getpid(), "parent": parent}
+    line = json.dumps(found)
     draft = beside(state, ".endpoint.json.tmp")
     draft.write_text(line + "\n")
     draft.replace(beside(state, ".endpoint.json"))
@@ -241,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
                 stack.enter_context(listen(options.port)),
                 stack.enter_context(listen(options.control_port)),
             )
-            twin = Twin(open_exchange(options))
+            twin = open_twin(options)
             asyncio.run(serve(twin, options.state, sockets, options.parent))
             beside(options.state, ".endpoint.json").unlink(missing_ok=True)
     except Quant50Error as error:

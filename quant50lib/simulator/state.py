@@ -12,6 +12,7 @@ import orjson
 from quant50lib.errors import SettingsError
 from quant50lib.simulator.records import (
     Activity,
+    Addition,
     Close,
     Entry,
     Order,
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Record]] = {
     "activities": Activity,
     "ledger": Entry,
     "closes": Close,
+    "overlay": Addition,
 }
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -37,6 +39,8 @@ CREATE TABLE IF NOT EXISTS records (
 
 
 def _key(record: Record) -> str:
+    if isinstance(record, Addition):
+        return record.key
     return record.symbol if isinstance(record, Position) else f"{record.seq:012d}"
 
 

@@ -6,16 +6,22 @@ The twin keeps all time as integers, so that state files, comparisons and replie
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
+from quant50lib.simulator.refusals import Refusal
 from quant50lib.utils import dates
 
 SECOND = 1_000_000
+DATED = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d")
+OPEN, LATEST = dt.time(9, 30), dt.time(16)
+HALF_DAY = dt.timedelta(hours=6)  # a session shorter than it has a short evening too
 NEW_YORK = ZoneInfo(dates.NEW_YORK)
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -50,10 +56,17 @@ def new_york_date(now: int) -> dt.date:
 
 def parse_instant(text: str) -> int:
     """An RFC 3339 instant; raises ValueError where the text is none or has no zone."""
-    found = pd.Timestamp(text)
-    if found is pd.NaT or found.tzinfo is None:
+    found = _stamp(text)
+    if found.tzinfo is None:
         raise ValueError(f"{text!r} is not an RFC 3339 instant with a zone")
     return micros(found.to_pydatetime(warn=False))
+
+
+def _stamp(text: str) -> pd.Timestamp:
+    """Only what is written as a date: "now" would be that of the machine."""
+    if not DATED.match(text):
+        raise ValueError(f"{text!r} is not an RFC 3339 instant")
+    return pd.Timestamp(text)
 
 
 def parse_bound(text: str, *, last: bool) -> int:
@@ -62,9 +75,7 @@ def parse_bound(text: str, *, last: bool) -> int:
         day = dt.date.fromisoformat(text)
         start = dt.datetime.combine(day + dt.timedelta(days=int(last)), dt.time(), NEW_YORK)
         return micros(start) - int(last)
-    found = pd.Timestamp(text)
-    if found is pd.NaT:
-        raise ValueError(text)
+    found = _stamp(text)
     zoned = found if found.tzinfo is not None else found.tz_localize("UTC")
     return micros(zoned.to_pydatetime(warn=False))
 
@@ -74,6 +85,7 @@ class Timetable:
     """The instants of every session; arrays of equal length, in order of time.
 
     `days` are datetime64[D]; `midnights`, `early` (04:00), `opens` and `closes` are microseconds.
+    `without` are the days that the exchange has a session on and this timetable has not.
     """
 
     days: np.ndarray
@@ -81,6 +93,7 @@ class Timetable:
     early: np.ndarray
     opens: np.ndarray
     closes: np.ndarray
+    without: np.ndarray = field(default_factory=lambda: np.array([], "datetime64[D]"))
 
     def current(self, now: int) -> int:
         """The session whose New York day began last; on a weekend the one before it."""
@@ -118,16 +131,98 @@ def _instants(index: pd.DatetimeIndex) -> np.ndarray:
     return index.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[us]").astype(int)
 
 
-@lru_cache(maxsize=1)
-def timetable() -> Timetable:
-    """The sessions of the NYSE, 1990 to 2045."""
-    calendar = dates.calendar()
-    sessions = pd.DatetimeIndex(calendar.sessions).tz_localize(None)
-    early = sessions + pd.Timedelta(hours=4)
+def timetable(overrides: Mapping[str, str | None] | None = None) -> Timetable:
+    """The sessions of the NYSE, 1990 to 2045, but for those that `overrides` changes.
+
+    An override gives a date its close in New York ("13:00"), or null for no session at all.
+
+    Raises
+    ------
+    Refusal
+        422, where an override is none.
+    """
+    usual = _nyse()
+    if not overrides:
+        return usual
+    closes = {_date(day, usual): _close(day, text) for day, text in overrides.items()}
+    without = [day for day, at in closes.items() if at is None]
+    days = {day: int(at) for day, at in zip(usual.days.tolist(), usual.closes)}
+    days |= {day: at for day, at in closes.items() if at is not None}
+    return _table({day: at for day, at in sorted(days.items()) if day not in without}, usual)
+
+
+def _date(text: str, usual: Timetable) -> dt.date:
+    try:
+        found = dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise Refusal(422, None, f"calendar: {text!r} is not a date") from error
+    if not usual.day(0) < found < usual.day(-1):
+        raise Refusal(422, None, f"calendar: {text} is not after 1990 and before 2045")
+    return found
+
+
+def _close(day: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        at = dt.time.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise Refusal(422, None, f'calendar: {text!r} is not a time like "13:00"') from error
+    if not OPEN < at <= LATEST:
+        raise Refusal(422, None, f"calendar: the session of {day} cannot close at {text}")
+    return micros(dt.datetime.combine(dt.date.fromisoformat(day), at, NEW_YORK))
+
+
+def _table(closes: dict[dt.date, int], usual: Timetable) -> Timetable:
+    days = np.array(list(closes), "datetime64[D]")
+    index = pd.DatetimeIndex(days)
     return Timetable(
-        days=sessions.to_numpy().astype("datetime64[D]"),
-        midnights=_instants(sessions.tz_localize(NEW_YORK)),
+        days=days,
+        midnights=_instants(index.tz_localize(NEW_YORK)),
+        early=_instants((index + pd.Timedelta(hours=4)).tz_localize(NEW_YORK)),
+        opens=_instants((index + pd.Timedelta(hours=9, minutes=30)).tz_localize(NEW_YORK)),
+        closes=np.array(list(closes.values()), np.int64),
+        without=np.setdiff1d(usual.days, days),
+    )
+
+
+@lru_cache(maxsize=1)
+def _nyse() -> Timetable:
+    calendar = dates.calendar()
+    days = pd.DatetimeIndex(calendar.sessions).tz_localize(None)
+    closes = _instants(pd.DatetimeIndex(calendar.closes))
+    early = days + pd.Timedelta(hours=4)
+    return Timetable(
+        days=days.to_numpy().astype("datetime64[D]"),
+        midnights=_instants(days.tz_localize(NEW_YORK)),
         early=_instants(early.tz_localize(NEW_YORK)),
         opens=_instants(pd.DatetimeIndex(calendar.opens)),
-        closes=_instants(pd.DatetimeIndex(calendar.closes)),
+        closes=closes,
     )
+
+
+def calendar_rows(
+    times: Timetable, start: str, end: str, *, settled: bool = False
+) -> list[dict[str, str]]:
+    """Sessions from `start` to `end` (dates, both included) as GET /v2/calendar shows them.
+
+    `settled`: the bounds are dates of settlement, a session later. Times are of New York.
+    """
+    first, last = (np.datetime64(dt.date.fromisoformat(day), "D") for day in (start, end))
+    a, b = np.searchsorted(times.days, first), np.searchsorted(times.days, last, "right")
+    shift = int(settled)
+    return [calendar_row(times, i) for i in range(max(int(a) - shift, 0), int(b) - shift)]
+
+
+def calendar_row(times: Timetable, i: int) -> dict[str, str]:
+    """One session; a short one ends its evening at 17:00."""
+    opens, closes = (moment(int(x[i])).astimezone(NEW_YORK) for x in (times.opens, times.closes))
+    short = closes - opens < HALF_DAY
+    return {
+        "date": str(times.days[i]),
+        "open": opens.strftime("%H:%M"),
+        "close": closes.strftime("%H:%M"),
+        "session_open": "0400",
+        "session_close": "1700" if short else "2000",
+        "settlement_date": str(times.days[i + 1]),
+    }

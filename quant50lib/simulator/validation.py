@@ -1,198 +1,245 @@
-"""What an order request must satisfy, in the order in which Alpaca seems to look."""
+"""What the account must be able to bear: the checks of a new order that need its books.
+
+In the order in which the real service seems to look: the client's id, the asset, fractions, the
+hours of auctions, shares held, opposite orders, buying power.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
-from quant50lib.simulator.account import figures, held_for_orders
-from quant50lib.simulator.prices import Prices
-from quant50lib.simulator.records import EXACT, SHARE, ZERO, Side, cut, text
-from quant50lib.simulator.refusals import Refusal, forbidden, invalid, unprocessable
+from quant50lib.simulator.account import figures, may_short
+from quant50lib.simulator.assets import asset_reply
+from quant50lib.simulator.holdings import held_for_orders
+from quant50lib.simulator.life import Life
+from quant50lib.simulator.order_form import LEAST_NOTIONAL, OrderRequest
+from quant50lib.simulator.records import EXACT, SHARE, ZERO, Order, Position, cut, text
+from quant50lib.simulator.refusals import INVALID, Refusal, forbidden, invalid, unprocessable
+from quant50lib.simulator.timetable import NEW_YORK, SECOND, moment
 
-if TYPE_CHECKING:
-    from quant50lib.simulator.exchange import Exchange
-
-TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
-TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
-LONGEST_ID = 128
-LEAST_NOTIONAL = Decimal(1)
+MINUTE = 60 * SECOND
+OPG_UNTIL, CLS_UNTIL = 2 * MINUTE, 10 * MINUTE  # before the open, and before the close
+QUEUE_FROM = 19  # o'clock in New York: from then on auction orders are for the next session
 
 
 @dataclass(frozen=True)
-class OrderRequest:
-    """A market order for the day; exactly one of `qty` and `notional`."""
+class Terms:
+    """What the checks found out about an order: the price of its reserve, and its intent."""
 
-    symbol: str
-    side: Side
-    qty: Decimal | None
-    notional: Decimal | None
-    client_order_id: str | None
-
-    @property
-    def is_fractional(self) -> bool:
-        return self.qty is None or self.qty != self.qty.to_integral_value()
+    reserve_price: Decimal
+    position_intent: str
 
 
-def read_body(raw: bytes) -> dict[str, Any]:
-    """A JSON object whose numbers are exactly what was written."""
-    try:
-        body = json.loads(raw or b"null", parse_float=Decimal, parse_int=Decimal)
-    except (ValueError, InvalidOperation) as error:
-        raise Refusal(400, 40010000, "request body format is invalid") from error
-    if not isinstance(body, dict):
-        raise Refusal(400, 40010000, "request body format is invalid")
-    return body
+def check_account(exchange: Life, request: OrderRequest, replaced: Order | None = None) -> Terms:
+    """Refuse what the account may not do; `replaced` no longer binds anything.
 
-
-def parse_order(body: dict[str, Any], prices: Prices) -> OrderRequest:
-    """The order asked for; raises Refusal where it is malformed or of a kind not simulated.
-
-    A symbol may also be given as an asset id.
+    Raises
+    ------
+    Refusal
+        As Alpaca words it.
     """
-    symbol, side = _word(body, "symbol"), _word(body, "side")
-    kind, time_in_force = _word(body, "type"), _word(body, "time_in_force")
-    if side not in ("buy", "sell"):
-        raise invalid("invalid side")
-    if kind not in TYPES:
-        raise invalid("invalid order type")
-    qty, notional = _amounts(body)
-    _check_kind(body, kind)
-    if time_in_force not in TIMES_IN_FORCE:
-        raise invalid("invalid time_in_force")
-    if time_in_force != "day":
-        raise unprocessable(f"time_in_force {time_in_force} is not simulated; send day")
-    made = body.get("client_order_id")
-    if made is not None and (not isinstance(made, str) or len(made) > LONGEST_ID):
-        raise invalid(f"client_order_id must be no more than {LONGEST_ID} characters")
-    buy: Side = "buy" if side == "buy" else "sell"
-    listing = prices.listing(symbol)
-    return OrderRequest(listing.symbol if listing else symbol, buy, qty, notional, made or None)
-
-
-def _word(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if value is None or value == "":
-        raise invalid(f"{name} is required")
-    if not isinstance(value, str):
-        raise invalid(f"invalid {name}")
-    return value
-
-
-def _amounts(body: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
-    qty, notional = _decimal(body, "qty"), _decimal(body, "notional")
-    if qty is None and notional is None:
-        raise invalid("qty or notional is required")
-    if qty is not None and notional is not None:
-        raise invalid("only one of qty or notional is accepted")
-    if qty is not None:
-        qty = cut(qty, SHARE)
-        if qty <= 0:
-            raise invalid("qty must be > 0")
-    if notional is not None and notional < LEAST_NOTIONAL:
-        raise invalid("notional must be >= 1.00")
-    if notional is not None and notional != cut(notional, Decimal("0.01")):
-        raise invalid("notional value must be limited to 2 decimal places")
-    return qty, notional
-
-
-def _decimal(body: dict[str, Any], name: str) -> Decimal | None:
-    value = body.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        found = Decimal(value) if isinstance(value, str | Decimal) else Decimal("NaN")
-    except InvalidOperation:
-        found = Decimal("NaN")
-    if not found.is_finite():
-        raise invalid(f"invalid {name}")
-    return found
-
-
-def _check_kind(body: dict[str, Any], kind: str) -> None:
-    if kind != "market":
-        raise unprocessable(f"order type {kind} is not simulated; send market")
-    if body.get("limit_price") is not None or body.get("stop_price") is not None:
-        raise invalid("market orders require no stop or limit price")
-    if str(body.get("extended_hours") or False).lower() == "true":
-        raise unprocessable("extended hours order must be DAY or GTC limit orders")
-    if body.get("order_class") not in (None, "", "simple"):
-        raise unprocessable(f"order class {body['order_class']} is not simulated; send simple")
-
-
-def check_account(exchange: Exchange, request: OrderRequest) -> Decimal:
-    """Refuse what the account may not do; the price at which a share is reserved otherwise."""
-    if request.client_order_id in exchange.by_client_id:
-        raise invalid("client_order_id must be unique")
+    check_client_id(exchange, request.client_order_id)
     _check_asset(exchange, request)
     if exchange.account.configuration["suspend_trade"]:
         raise forbidden("new orders are rejected by user request")
+    _check_fractions(exchange, request)
+    _check_window(exchange, request)
     price = _reserve_price(exchange, request)
-    if request.side == "sell":
-        _check_position(exchange, request, price)
-    _check_wash(exchange, request)
-    if request.side == "buy":
-        _check_buying_power(exchange, request, price)
-    return price
+    intent = _check_position(exchange, request, price, replaced)
+    if request.position_intent not in (None, intent):
+        raise unprocessable(
+            f"position intent mismatch, inferred: {intent}, specified: {request.position_intent}"
+        )
+    _check_wash(exchange, request, replaced)
+    if intent.endswith("open"):
+        _check_buying_power(exchange, request, price, replaced)
+    return Terms(price, intent)
 
 
-def _check_asset(exchange: Exchange, request: OrderRequest) -> None:
+def check_client_id(exchange: Life, wanted: str | None) -> None:
+    """An id is taken for ever, or by the rule `client_ids` while its order is open."""
+    known = exchange.by_client_id.get(wanted or "")
+    if known is not None and (known.is_open or exchange.rules.client_ids == "for_ever"):
+        raise invalid("client_order_id must be unique")
+
+
+def _check_asset(exchange: Life, request: OrderRequest) -> None:
     symbol = request.symbol
-    if symbol not in exchange.market.listings():
+    listing = exchange.market.listings().get(symbol)
+    asset = asset_reply(exchange, listing) if listing else None
+    if asset is None:
         raise unprocessable(f'asset "{symbol}" not found')
-    if not exchange.prices.is_active(symbol, exchange.now):
-        raise unprocessable(f'asset "{symbol}" is not active')
+    if asset["status"] != "active":
+        words = f'asset "{symbol}" is not active'
+        raise _either(exchange, unprocessable(words), Refusal(422, INVALID, words))
+    if not asset["tradable"]:
+        raise unprocessable(f'asset "{symbol}" is not tradable')
+    if request.is_fractional and not asset["fractionable"]:
+        words = "requested asset is not fractionable"
+        raise _either(exchange, unprocessable(words), forbidden(words))
+
+
+def _either(exchange: Life, table: Refusal, other: Refusal) -> Refusal:
+    """Both have been seen; the rule `refusal_status` chooses."""
+    return table if exchange.rules.refusal_status == "table" else other
+
+
+def _check_fractions(exchange: Life, request: OrderRequest) -> None:
     if request.is_fractional and not exchange.account.configuration["fractional_trading"]:
         raise forbidden("fractional trading is disabled for this account")
 
 
-def _reserve_price(exchange: Exchange, request: OrderRequest) -> Decimal:
-    price = exchange.prices.last(request.symbol, exchange.now)
-    if price is None:
-        raise unprocessable(f'asset "{request.symbol}" is not tradable')
-    half = Decimal(str(exchange.rules.half_spread_bps)) / 10_000
-    asked = price * (1 + half) if exchange.times.is_open(exchange.now) else price
-    least = LEAST_NOTIONAL
-    if request.qty is not None and request.is_fractional and request.qty * price < least:
-        raise forbidden(f"cost basis must be >= minimal amount of order {least}")
-    return EXACT.multiply(asked, Decimal(exchange.rules.reserve_factor))
-
-
-def _check_position(exchange: Exchange, request: OrderRequest, price: Decimal) -> None:
-    position = exchange.positions.get(request.symbol)
-    if position is None:
-        raise forbidden("account is not allowed to short")
-    held = held_for_orders(exchange, request.symbol)
-    available = position.qty - held
-    wanted = request.qty
-    if wanted is None:
-        wanted = cut(EXACT.divide(request.notional or ZERO, price), SHARE)
-    if wanted > available:
+def _check_window(exchange: Life, request: OrderRequest) -> None:
+    """Auction orders are refused from shortly before the auction until the evening."""
+    force, now, times = request.time_in_force, exchange.now, exchange.times
+    if force not in ("opg", "cls"):
+        return
+    today = times.current(now)
+    local = moment(now).astimezone(NEW_YORK)
+    if times.day(today) != local.date() or local.hour >= QUEUE_FROM:
+        return
+    last = times.opens[today] - OPG_UNTIL if force == "opg" else times.closes[today] - CLS_UNTIL
+    if now >= last:
+        at = moment(int(last)).astimezone(NEW_YORK)
         raise forbidden(
-            f"insufficient qty available for order (requested: {text(wanted)}, "
-            f"available: {text(available)})",
-            symbol=request.symbol,
-            existing_qty=text(position.qty),
-            held_for_orders=text(held),
-            available=text(available),
+            f"{force} orders are not accepted from {at:%H:%M} to {QUEUE_FROM}:00 New York time"
         )
 
 
-def _check_wash(exchange: Exchange, request: OrderRequest) -> None:
+# ---- prices
+
+
+def _reserve_price(exchange: Life, request: OrderRequest) -> Decimal:
+    """What a share is taken to cost: the order's own price, else the market's."""
+    own = request.limit_price or request.stop_price
+    market = _market_price(exchange, request)
+    price = own or market
+    if price is None:
+        raise unprocessable(f'asset "{request.symbol}" is not tradable')
+    least = LEAST_NOTIONAL
+    if request.qty is not None and request.is_fractional and request.qty * price < least:
+        raise forbidden(f"cost basis must be >= minimal amount of order {least}")
+    return own or EXACT.multiply(price, Decimal(exchange.rules.reserve_factor))
+
+
+def _market_price(exchange: Life, request: OrderRequest) -> Decimal | None:
+    """The ask in the session, the middle in the hours around it, else the latest price."""
+    symbol, now, half = request.symbol, exchange.now, exchange.rules.half_spread_bps
+    quote = exchange.prices.quote(symbol, now, half)
+    if quote is not None:
+        return quote.ask
+    quote = exchange.prices.outside(symbol, now, half) if exchange.in_extended_hours() else None
+    if quote is not None:
+        return (quote.bid + quote.ask) / 2
+    return exchange.prices.last(symbol, now)
+
+
+# ---- shares
+
+
+def _check_position(
+    exchange: Life, request: OrderRequest, price: Decimal, replaced: Order | None
+) -> str:
+    """The intent of the order; refused where the account has not the shares for it."""
+    symbol, sign = request.symbol, 1 if request.side == "buy" else -1
+    held = exchange.positions.get(symbol, Position(symbol)).qty
+    wanted = request.qty
+    if wanted is None:
+        wanted = cut(EXACT.divide(request.notional or ZERO, price), SHARE)
+    if held * sign < 0:
+        if request.order_class in ("bracket", "oto"):
+            raise unprocessable(f"{request.order_class} orders must be entry orders")
+        _check_available(exchange, request, held, wanted, replaced)
+        return f"{request.side}_to_close"
+    if request.side == "sell":
+        _check_short(exchange, request)
+    if request.order_class == "oco":
+        raise unprocessable("oco orders must be exit orders")
+    return f"{request.side}_to_open"
+
+
+def _check_available(
+    exchange: Life, request: OrderRequest, held: Decimal, wanted: Decimal,
+    replaced: Order | None,
+) -> None:  # fmt: skip
+    bound = held_for_orders(exchange, request.symbol)
+    if replaced is not None:
+        bound -= replaced.held_shares
+        wanted -= replaced.filled_qty
+    free = abs(held) - bound
+    if wanted > free:
+        raise forbidden(
+            f"insufficient qty available for order (requested: {text(wanted)}, "
+            f"available: {text(free)})",
+            symbol=request.symbol,
+            existing_qty=text(held),
+            held_for_orders=text(bound),
+            available=text(free),
+        )
+
+
+def _check_short(exchange: Life, request: OrderRequest) -> None:
+    if not may_short(exchange):
+        raise forbidden("account is not allowed to short")
+    listing = exchange.market.listings()[request.symbol]
+    asset = asset_reply(exchange, listing)
+    if asset is None or not asset["shortable"]:
+        raise unprocessable(f'asset "{request.symbol}" cannot be sold short')
+    if request.is_fractional:
+        raise unprocessable("fractional orders cannot be sold short")
+
+
+# ---- opposite orders
+
+
+def _check_wash(exchange: Life, request: OrderRequest, replaced: Order | None) -> None:
+    """An account must not trade with itself; groups and trailing stops are exempt."""
+    if request.order_class or request.kind == "trailing_stop":
+        return
     for order in exchange.working.values():
-        if order.symbol == request.symbol and order.side != request.side:
-            raise forbidden(
-                "potential wash trade detected. use complex orders",
-                existing_order_id=order.id,
-                reject_reason="opposite side market/stop order exists",
-            )
+        if order.symbol != request.symbol or order.side == request.side or order is replaced:
+            continue
+        if order.order_class or order.kind == "trailing_stop" or order.awaits:
+            continue
+        if _may_cross(order, request):
+            raise _wash(exchange, order)
 
 
-def _check_buying_power(exchange: Exchange, request: OrderRequest, price: Decimal) -> None:
+def _may_cross(order: Order, request: OrderRequest) -> bool:
+    if order.kind != "limit" or request.kind != "limit":
+        return True
+    assert order.limit_price is not None and request.limit_price is not None
+    sign = 1 if request.side == "buy" else -1
+    return (request.limit_price - order.limit_price) * sign >= 0
+
+
+def _wash(exchange: Life, order: Order) -> Refusal:
+    kind = "limit" if order.kind == "limit" else "market/stop"
+    extra = {
+        "existing_order_id": order.id,
+        "reject_reason": f"opposite side {kind} order exists",
+    }
+    if order.limit_price is not None:
+        extra[f"{order.side}_limit_price"] = str(text(order.limit_price))
+    words = "potential wash trade detected. use complex orders"
+    return forbidden(words, **extra) if exchange.rules.refusal_status == "table" else Refusal(
+        422, 42210000, words, **extra
+    )  # fmt: skip
+
+
+# ---- money
+
+
+def _check_buying_power(
+    exchange: Life, request: OrderRequest, price: Decimal, replaced: Order | None
+) -> None:
     cost = request.notional or EXACT.multiply(request.qty or ZERO, price)
-    power = figures(exchange).buying_power
+    found = figures(exchange)
+    if replaced is not None:
+        found = replace(found, reserved=found.reserved - replaced.reserved)
+        cost -= EXACT.multiply(replaced.filled_qty, price)
+    power = found.buying_power
     if cost > power:
         raise forbidden(
             "insufficient buying power", buying_power=text(power), cost_basis=text(cost)

@@ -1,4 +1,4 @@
-"""The broker client: its walls, each alone; its answers against a real twin that misbehaves."""
+"""The broker client against a real twin, well-behaved and not."""
 
 from __future__ import annotations
 
@@ -10,142 +10,16 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
-from alpaca.trading.client import TradingClient
 
 from quant50lib.adapters import broker as module
-from quant50lib.adapters import broker_records as records
-from quant50lib.adapters.broker import Broker, connect
-from quant50lib.errors import BrokerError, OrderRefused, OutcomeUnknown, SettingsError, Unreachable
-from quant50lib.settings import AlpacaSettings, ExecuteSettings, Secrets, Settings
+from quant50lib.adapters.broker import Broker
+from quant50lib.errors import BrokerError, OrderRefused, OutcomeUnknown, Unreachable
 from quant50lib.simulator.process import Twin
 from quant50lib.utils import dates
 from tests import twins
 
-LOCAL = "http://127.0.0.1:1"
-PAPER = Secrets(key_id="PKTEST", secret_key="secret")  # type: ignore[arg-type]
 D = Decimal
-
-
-# -- walls: each is tried with the others out of the way ---------------------------------------
-
-
-def desk(**own: Any) -> Settings:
-    return Settings.model_construct(**{**dict(Settings()), **own})
-
-
-def test_there_is_no_third_broker() -> None:
-    with pytest.raises(SettingsError, match='broker = "live" does not exist'):
-        connect(desk(broker="live"), PAPER, LOCAL)
-
-
-def test_the_twin_needs_an_address() -> None:
-    with pytest.raises(SettingsError, match="no address"):
-        connect(Settings(), Secrets())
-
-
-@pytest.mark.parametrize("url", ["https://paper-api.alpaca.markets", "http://10.0.0.1:80", "what"])
-def test_the_twin_is_on_loopback_only(url: str) -> None:
-    with pytest.raises(SettingsError, match="loopback"):
-        connect(Settings(), Secrets(), url)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://api.alpaca.markets", "https://paper-api.alpaca.markets.evil.example", LOCAL]
-)
-def test_paper_talks_to_the_paper_host_only(url: str) -> None:
-    with pytest.raises(SettingsError):
-        connect(desk(broker="paper"), PAPER, url)
-    with pytest.raises(SettingsError):
-        connect(desk(broker="paper", alpaca=AlpacaSettings(trading_url=url)), PAPER)
-
-
-def test_a_live_key_is_refused() -> None:
-    live = Secrets(key_id="AKLIVE", secret_key="secret")  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="live account") as caught:
-        connect(desk(broker="paper"), live)
-    assert "AKLIVE" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("secrets", "named", "not_named"),
-    [
-        (Secrets(), "APCA_API_KEY_ID and APCA_API_SECRET_KEY", "none"),
-        (Secrets(key_id="PKTEST"), "APCA_API_SECRET_KEY", "APCA_API_KEY_ID"),  # type: ignore
-    ],
-)
-def test_paper_needs_keys_and_says_which(secrets: Secrets, named: str, not_named: str) -> None:
-    with pytest.raises(SettingsError, match=named) as caught:
-        connect(desk(broker="paper"), secrets)
-    assert not_named not in str(caught.value)
-
-
-def test_the_client_is_a_paper_client_that_repeats_nothing_and_never_waits_for_ever() -> None:
-    client = connect(desk(broker="paper"), PAPER)._client
-    assert client._sandbox and client._retry == 0
-    assert client._base_url == "https://paper-api.alpaca.markets"
-    assert client._session._timeout == (3.05, 15.0)
-
-
-def test_an_order_to_another_host_never_leaves() -> None:
-    client = TradingClient("PK", "s", paper=False, raw_data=True)
-    with pytest.raises(SettingsError, match="'api.alpaca.markets' was stopped"):
-        Broker(client, ExecuteSettings()).submit("q50-x", "AAA", "buy", D(1))
-
-
-# -- records ----------------------------------------------------------------------------------
-
-ORDER = {
-    "id": "b1",
-    "client_order_id": "c1",
-    "symbol": "AAA",
-    "side": "buy",
-    "qty": "1.5",
-    "status": "accepted",
-    "filled_qty": "0",
-    "filled_avg_price": None,
-}
-
-
-@pytest.mark.parametrize(
-    ("status", "filled", "state"),
-    [
-        ("new", "0", "accepted"),
-        ("pending_cancel", "0", "accepted"),
-        ("pending_cancel", "0.5", "partially_filled"),
-        ("partially_filled", "0.5", "partially_filled"),
-        ("filled", "1.5", "filled"),
-        ("canceled", "0.5", "cancelled"),
-        ("done_for_day", "0", "expired"),
-        ("rejected", "0", "refused"),
-    ],
-)
-def test_the_brokers_words_in_ours(status: str, filled: str, state: str) -> None:
-    assert records.order({**ORDER, "status": status, "filled_qty": filled}).state == state
-
-
-def test_an_unknown_word_is_a_live_order_and_is_shown() -> None:
-    order = records.order({**ORDER, "status": "quantum", "new_field": {"a": 1}})
-    assert order.state == "accepted" and "'quantum'" in order.remark
-    assert records.order(ORDER).remark == ""
-    assert "rejected" in records.order({**ORDER, "status": "rejected"}).remark
-
-
-def test_numbers_are_exact_in_either_form() -> None:
-    assert records.decimal("0.1") + records.decimal(0.2) == D("0.3")
-    assert records.decimal(None) == records.decimal("") == 0
-
-
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1,000", {}])
-def test_what_is_no_number_is_an_error(value: object) -> None:
-    with pytest.raises(ValueError, match="where a number belongs"):
-        records.decimal(value)
-
-
-def test_an_activity_without_a_time_counts_from_its_day() -> None:
-    raw = {"id": "a", "activity_type": "DIV", "date": "2024-06-03", "net_amount": "1.5"}
-    activity = records.activity(raw)
-    assert activity.at == pd.Timestamp("2024-06-03 04:00", tz="UTC")
-    assert (activity.amount, activity.symbol, activity.qty) == (D("1.5"), "", 0)
+KEYS = dict(zip(("APCA-API-KEY-ID", "APCA-API-SECRET-KEY"), module.TWIN_KEYS))
 
 
 # -- against a real twin ----------------------------------------------------------------------
@@ -313,21 +187,15 @@ class TestAgainstTheTwin:
         with pytest.raises(BrokerError, match="HTTP 400 bad request"):
             account.account()
 
+    def test_the_twin_says_nothing_that_we_do_not_know(self, account: Broker, twin: Twin) -> None:
+        account.submit("q50-a", "BBB", "buy", D(3))
+        twin.set_clock(dates.scheduled(twins.SESSIONS[4]))
+        assert account.account() and account.positions() and account.orders()
+        assert account.executions() and account.activities()
+        assert account.unknown == ()
+
     def test_a_blocked_account_says_so(self, account: Broker, twin: Twin) -> None:
         raw = requests.get(f"{twin.url}/v2/account", headers=KEYS, timeout=10).json()
         body = {**raw, "trading_blocked": True, "never_seen": None}
         twins.fault(twin, {"status": {"code": 200, "body": body}}, path_regex="account$")
         assert account.account().blocked == ("trading_blocked",)
-
-
-KEYS = dict(zip(("APCA-API-KEY-ID", "APCA-API-SECRET-KEY"), module.TWIN_KEYS))
-
-
-@pytest.mark.slow
-def test_nobody_there(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSES", (0.0,))
-    away = connect(twins.settings(), Secrets(), LOCAL)
-    with pytest.raises(Unreachable, match="GET /clock .*ConnectionError"):
-        away.clock()
-    with pytest.raises(OutcomeUnknown, match="ConnectionError"):
-        away.submit("q50-a", "AAA", "buy", D(1))

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 from quant50lib.adapters import http
-from quant50lib.adapters.http import Pace, TimedSession, require_data_host, require_paper
+from quant50lib.adapters.http import (
+    Pace,
+    Redirected,
+    TimedSession,
+    require_data_host,
+    require_paper,
+)
 from quant50lib.errors import SettingsError
 
 PAPER, DATA = "https://paper-api.alpaca.markets", "https://data.alpaca.markets"
@@ -93,16 +99,17 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/slow":
             time.sleep(1.0)
-        if self.path == "/away":
+        if self.path.startswith("/away"):
             self.send_response(302)
-            self.send_header("Location", "http://evil.example/")
+            self.send_header("Location", self.path.removeprefix("/away"))
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_response(200)
+        self.send_header("X-Request-ID", "r1")
         self.send_header("Content-Length", "2")
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(b"ok" if self.headers["Authorization"] is None else b"no")
 
     def log_message(self, *args):
         pass
@@ -146,9 +153,28 @@ def test_the_session_sends_nothing_to_a_stranger(url):
         TimedSession((0.1, 0.1), 0).post(url, json={})
 
 
-def test_the_session_follows_no_redirect_to_a_stranger(server):
-    with pytest.raises(SettingsError, match="evil.example"):
-        TimedSession((1.0, 1.0), 0).get(server + "/away")
+@pytest.mark.parametrize("to", ["/", "//evil.example/", "/v2/orders"])
+def test_the_session_follows_no_redirect_not_even_at_home(server, to):
+    session = TimedSession((1.0, 1.0), 0)
+    with pytest.raises(Redirected, match="HTTP 302 points to"):
+        session.get(server + "/away" + to)
+
+
+def test_the_session_remembers_the_id_of_the_last_reply_only(server):
+    session = TimedSession((1.0, 0.2), 0)
+    session.get(server)
+    assert session.request_id == "r1"
+    with pytest.raises(requests.ReadTimeout):
+        session.get(server + "/slow")
+    assert session.request_id == ""
+
+
+def test_a_netrc_adds_no_keys_of_its_own(server, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert requests.get(server, timeout=1).text == "no"
+    assert TimedSession((1.0, 1.0), 0).get(server).text == "ok"
 
 
 def test_a_proxy_of_the_environment_never_stands_before_loopback(server, monkeypatch):
@@ -197,15 +223,102 @@ def test_without_a_limit_of_ours_nothing_waits():
     assert hours.slept == []
 
 
+RESET, LEFT, RETRY = "X-RateLimit-Reset", "X-RateLimit-Remaining", "Retry-After"
+
+
 @pytest.mark.parametrize(
-    ("left", "reset", "slept"),
-    [("0", "1012", [12.0]), ("0", "990", []), ("0", "99999", [60.0]), ("5", "1012", [])]
-    + [("0", None, []), (None, "1012", []), ("0", "soon", []), ("none", "1012", [])],
+    ("status", "said", "slept"),
+    [
+        (200, {LEFT: "0", RESET: "1012"}, [12.0]),
+        (200, {LEFT: "0", RESET: "990"}, []),
+        (200, {LEFT: "0", RESET: "99999"}, [60.0]),
+        (200, {LEFT: "5", RESET: "1012"}, []),
+        (200, {LEFT: "0"}, []),
+        (200, {RESET: "1012"}, []),
+        (200, {LEFT: "0", RESET: "soon"}, []),
+        (200, {LEFT: "nan", RESET: "nan"}, []),
+        (429, {RESET: "1012"}, [12.0]),
+        (429, {LEFT: "5", RESET: "1012"}, [12.0]),
+        (429, {}, []),
+        (429, {RETRY: "7", LEFT: "0", RESET: "1012"}, [7.0]),
+        (503, {RETRY: "7"}, [7.0]),
+        (503, {RETRY: "Thu, 01 Jan 1970 00:16:49 GMT"}, [9.0]),
+        (503, {RETRY: "later"}, []),
+        (429, {RETRY: "-5"}, []),
+    ],
+    ids=str,
 )
-def test_the_pace_heeds_the_server_but_never_waits_over_a_minute(left, reset, slept):
+def test_the_pace_heeds_the_server_but_never_waits_over_a_minute(status, said, slept):
     hours = Hours()
     pace = hours.pace(100)
-    said = {"X-RateLimit-Remaining": left, "X-RateLimit-Reset": reset}
-    pace.heed({name: value for name, value in said.items() if value is not None})
+    pace.heed(status, said)
+    pace.wait()
     pace.wait()
     assert hours.slept == slept
+
+
+def test_a_later_reply_does_not_shorten_what_an_earlier_one_asked_for():
+    hours = Hours()
+    pace = hours.pace(100)
+    pace.heed(503, {RETRY: "30"})
+    pace.heed(503, {RETRY: "5"})
+    pace.wait()
+    assert hours.slept == [30.0]
+
+
+class Says(requests.adapters.BaseAdapter):
+    """In place of the network: every request is answered at once, and counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def send(self, request, **kwargs):
+        self.seen.append(request)
+        reply = requests.Response()
+        reply.status_code, reply._content, reply.request = 200, b"{}", request
+        return reply
+
+
+def session_of(per_minute):
+    session = TimedSession((1.0, 1.0), per_minute)
+    session.mount("https://", Says())
+    session.mount("http://", Says())
+    return session
+
+
+@pytest.fixture
+def hours(monkeypatch):
+    found = Hours()
+    monkeypatch.setattr(http, "_paces", {})
+    monkeypatch.setattr(http, "Pace", lambda per_minute: found.pace(per_minute))
+    return found
+
+
+def test_trading_and_data_clients_of_one_host_share_one_limit(hours):
+    trading, data = session_of(3), session_of(100)
+    for session in (data, data, trading, data):
+        session.get(PAPER + "/v2/clock")
+    assert hours.slept == [60.0]
+
+
+def test_another_host_has_a_limit_of_its_own(hours):
+    session = session_of(2)
+    for url in (PAPER, DATA, PAPER, DATA):
+        session.get(url)
+    assert hours.slept == []
+    session.get(DATA)
+    assert hours.slept == [60.0]
+
+
+def test_the_twin_has_no_limit_of_ours(hours):
+    session = session_of(2)
+    for _ in range(10):
+        session.get(LOOPBACK[0])
+    assert hours.slept == []
+
+
+@pytest.mark.parametrize("url", ["http://paper-api.alpaca.markets/v2/orders"])
+def test_nothing_is_sent_in_the_clear(url):
+    with pytest.raises(SettingsError, match="was stopped"):
+        session_of(0).get(url)

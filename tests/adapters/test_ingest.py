@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,17 @@ from quant50lib.adapters import market_client
 from quant50lib.adapters.market import NOTHING, ingest
 from quant50lib.adapters.store import Store
 from quant50lib.errors import SettingsError, Unreachable
+from quant50lib.services import data_plan
 from quant50lib.services.data import to_panel
 from quant50lib.settings import DataSettings, SimulatorSettings
 from quant50lib.simulator import process
 from quant50lib.utils import dates
 from tests.adapters.stub_market import Stub, asset, running
+from tests.proof import crash
 
-SETTINGS = DataSettings(history_years=1, overlap_sessions=2, action_overlap_sessions=4)
+SETTINGS = DataSettings(
+    history_years=1, overlap_sessions=2, action_overlap_sessions=4, vendor_sample=0
+)
 EVERY = dates.sessions_between("2023-06-01", "2024-07-03")
 RUN, NEXT = pd.Timestamp("2024-06-28"), pd.Timestamp("2024-07-01")
 NAMES = ["AAPL", "BRK.B", "SPY"]
@@ -45,11 +49,11 @@ def store(tmp_path) -> Store:
     return Store(tmp_path / "market.duckdb", 2.0)
 
 
-def run(stub, store, session=RUN, symbols=NAMES, told=None):
+def run(stub, store, session=RUN, symbols=NAMES, told=None, at=None, settings=SETTINGS, **more):
     stub.requests.clear()
     progress = (lambda doing, share: told.append((doing, share))) if told is not None else _deaf
-    at = dates.scheduled(session)
-    return ingest(stub.connect(), store, list(symbols), session, at, SETTINGS, progress)
+    at = dates.scheduled(at or session)
+    return ingest(stub.connect(), store, list(symbols), session, at, settings, progress, **more)
 
 
 def _deaf(doing: str, share: float) -> None:
@@ -92,7 +96,7 @@ def test_a_second_run_asks_nothing_at_all(stub, store):
 
 def test_a_run_of_the_past_asks_only_for_what_lies_before_the_store(stub, store):
     run(stub, store, NEXT)
-    summary = run(stub, store, RUN)
+    summary = run(stub, store, RUN, at=NEXT)
     (query,) = stub.asked("/v2/stocks/bars")
     first = str(dates.shift(RUN, -251).date())
     assert query["start"][:10] == query["end"][:10] == first
@@ -145,11 +149,11 @@ def test_an_ingest_that_broke_off_keeps_its_pages_and_goes_on(stub, store, monke
     pages = market._get
     calls: list[int] = []
 
-    def breaks(client, path, query):
+    def breaks(client, path, query, *more):
         calls.append(1)
-        if len(calls) == 5:
+        if len(calls) == 6:  # the assets, four pages, and then
             stub.faults = [down]
-        return pages(client, path, query)
+        return pages(client, path, query, *more)
 
     market._get = breaks
     with pytest.raises(Unreachable):
@@ -184,7 +188,8 @@ def test_a_name_that_stopped_trading_is_not_asked_for_again_and_again(stub, stor
     run(stub, store, symbols=names)
     assert run(stub, store, symbols=names) == NOTHING
     run(stub, store, NEXT, names)
-    assert len(stub.asked("/v2/stocks/bars")) == 1
+    _, *again = stub.asked("/v2/stocks/bars")
+    assert [query["symbols"] for query in again] in ([], ["BRK.B"])
 
 
 def test_before_the_close_nothing_is_fetched(stub, store):
@@ -201,38 +206,71 @@ def test_rows_that_are_no_bars_are_counted_and_named(stub, store):
     assert summary.dropped_rows == ("AAPL 2024-06-28: a price or the volume is missing",)
 
 
-INGEST = """
-import sys
-from pathlib import Path
-import pandas as pd
-from quant50lib.adapters.market import connect, ingest
-from quant50lib.adapters.store import Store
-from quant50lib.settings import DataSettings
-from quant50lib.utils import dates
-market = connect(sys.argv[1], sys.argv[1], "PKTEST", "secret", DataSettings())
-run = pd.Timestamp("2024-06-28")
-ingest(market, Store(Path(sys.argv[2]), 5.0), ["AAPL", "BRK.B", "SPY"], run,
-       dates.scheduled(run), DataSettings(history_years=1),
-       lambda doing, share: print(share, flush=True))
-"""
+def test_what_was_learnt_later_than_the_run_is_fetched_for_it_again(stub, store):
+    """A run taken up again reads as of its own beginning, whatever was ingested since."""
+    run(stub, store, NEXT)
+    before = store.bars_asof(NEXT, dates.scheduled(NEXT))
+    run(stub, store, RUN)
+    assert len(store.bars_asof(RUN, dates.scheduled(RUN), 1)) == 3
+    pd.testing.assert_frame_equal(store.bars_asof(NEXT, dates.scheduled(NEXT), 252), before)
+
+
+def test_history_reaches_as_far_back_as_wanted_and_is_cut_into_units(stub, store, monkeypatch):
+    monkeypatch.setattr(data_plan, "BARS_PER_UNIT", 600)
+    run(stub, store, first=pd.Timestamp("2023-06-03"))  # a Saturday
+    days = [d for d in stub.bars["SPY"] if "2023-06-03" < d <= str(RUN.date())]
+    assert {s: list(bars) for s, bars in stored(store).items()} == {s: days for s in NAMES}
+    asked = {query["symbols"] for query in stub.asked("/v2/stocks/bars")}
+    assert asked == {"AAPL,BRK.B", "SPY"}
+    assert store.ingests()["complete"].tolist() == [False, True, False, True]
+
+
+def test_adjusted_closes_of_a_sample_are_held_against_the_vendors(stub, store):
+    settings = SETTINGS.model_copy(update={"vendor_sample": 2})
+    told: list = []
+    run(stub, store, settings=settings, told=told)
+    asked = stub.asked("/v2/stocks/bars")
+    (symbols,) = {query["symbols"] for query in asked if query["adjustment"] == "all"}
+    names = symbols.split(",")
+    assert len(names) == 2 and told[-1] == ("complete", 1.0)
+    found = store.checks_asof(RUN, dates.scheduled(RUN)).set_index("symbol")
+    assert set(found.index) == set(names)
+    # this vendor does not adjust: it lacks the dividend of AAPL, and of the others nothing
+    assert (found["differs"] == (found.index == "AAPL")).groupby(level=0).any().all()
+    assert store.checks_asof(RUN, dates.scheduled(RUN) - pd.Timedelta("1s")).empty
+    assert run(stub, store, settings=settings) == NOTHING and stub.requests == []
+
+
+# -- killed anywhere ------------------------------------------------------------------------------
+
+
+def _ingest_watched(url: str, path: Path, log: Path, fatal: int) -> None:
+    """The real ingest in a process of its own, which dies at its `fatal`-th instant."""
+    crash.watch(crash.Instants(log, fatal))
+    settings = SETTINGS.model_copy(update={"vendor_sample": 2})
+    market = market_client.connect(url, url, "PKTEST", "secret", settings)
+    ingest(market, Store(path, 10.0), NAMES, RUN, dates.scheduled(RUN), settings, _deaf)
+
+
+def _killed(stub, path: Path, log: Path, fatal: int) -> int | None:
+    process_ = crash.CONTEXT.Process(target=_ingest_watched, args=(stub.url, path, log, fatal))
+    process_.start()
+    process_.join(60)
+    return process_.exitcode
 
 
 @pytest.mark.slow
-def test_a_kill_in_the_middle_repeats_nothing(stub, store):
-    stub.page = 50
-    process_ = subprocess.Popen(
-        [sys.executable, "-c", INGEST, stub.url, str(store.path)], stdout=subprocess.PIPE, text=True
-    )
-    for _ in range(4):
-        assert process_.stdout.readline()
-    process_.kill()
-    process_.wait()
-    kept = sum(len(b) for b in stored(store).values())
-    assert kept >= 200
-    summary = run(stub, store)
-    assert stored(store) == expected(stub)
-    assert summary.new + kept == sum(len(b) for b in expected(stub).values())
-    assert summary.fetched <= summary.new + 1
+def test_killed_anywhere_and_begun_again_nothing_is_lost_and_nothing_is_twice(stub, tmp_path):
+    stub.page, log = 250, tmp_path / "instants"
+    assert _killed(stub, tmp_path / "whole.duckdb", log, 0) == 0
+    instants = log.read_text().splitlines()
+    assert len(instants) > 30 and len(set(instants)) >= 5
+    whole = Store(tmp_path / "whole.duckdb").contents()
+    for fatal in range(3, len(instants) - 6, 5):  # pages stored together spare an instant or two
+        path = tmp_path / f"{fatal}.duckdb"
+        assert _killed(stub, path, tmp_path / f"{fatal}.log", fatal) == -signal.SIGKILL
+        run(stub, Store(path), settings=SETTINGS.model_copy(update={"vendor_sample": 2}))
+        assert Store(path).contents() == whole, instants[fatal - 1]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quant50lib.adapters.journal import Ledger
+from quant50lib.adapters.journal import Ledger, Step
 from quant50lib.contracts import ORDER_STATES, Equity, Fill, Order, RiskEvent, RiskState
-from quant50lib.errors import ReconciliationError
-from quant50lib.services.ledger import MEMO, Execution, Payment, Split
+from quant50lib.errors import ReconciliationError, SettingsError
+from quant50lib.services.ledger import MEMO, Execution, Payment, Split, Swap
 from quant50lib.utils.frames import typed
+from tests.adapters.test_database import another_process
 
 D = Decimal
 DAY = pd.Timestamp("2024-06-28").as_unit("us")
 NEXT = pd.Timestamp("2024-07-01").as_unit("us")
 EVENING = pd.Timestamp("2024-06-28 22:00", tz="UTC")
 MORNING = pd.Timestamp("2024-07-01 13:30", tz="UTC")
+DAY_LATER = pd.Timedelta(days=1)
 NAME = "q50-20240628-AAA-buy-rebalance-1"
 
 
@@ -98,7 +101,7 @@ def test_a_plan_is_of_one_session(books: Ledger) -> None:
 
 
 LEGAL = {
-    "planned": {"sending", "expired"},
+    "planned": {"sending", "expired", "unknown"},
     "sending": {"accepted", "partially_filled", "filled", "cancelled", "expired", "refused"}
     | {"unknown", "planned"},
     "unknown": {"accepted", "partially_filled", "filled", "cancelled", "expired", "refused"}
@@ -147,6 +150,66 @@ def test_facts_of_an_order_grow_and_are_never_taken_back(books: Ledger) -> None:
     assert books.by_broker_id() == {"b1": NAME}
 
 
+def ended(books: Ledger, state: str, filled: str = "0") -> None:
+    books.plan(orders(order()), DAY, EVENING)
+    books.transition(NAME, "sending", EVENING)
+    books.transition(NAME, "accepted", EVENING, broker_id="b1")
+    if state != "accepted":
+        books.transition(NAME, state, EVENING, broker_id="b1", filled_qty=D(filled))
+
+
+@pytest.mark.parametrize("state", ["cancelled", "expired"])
+def test_fills_that_come_to_light_after_the_end_grow_the_order_and_not_its_state(
+    books: Ledger, state: str
+) -> None:
+    ended(opened(books), state, "2")
+    books.book([bought(1, "2", "4")])
+    assert books.history(NAME)[-1] == state and len(books.history(NAME)) == 4
+    books.book([bought(2, "3", "5")])
+    row = books.orders().iloc[0]
+    assert (row["state"], row["filled_qty"], row["filled_price"]) == (state, 5.0, 4.6)
+    assert books.history(NAME)[-2:] == [state, state]
+    assert books.open_orders().empty
+
+
+def test_an_open_order_learns_of_its_fills_from_the_broker_alone(books: Ledger) -> None:
+    ended(opened(books), "accepted")
+    books.book([bought(1, "2", "4")])
+    assert books.orders().iloc[0]["filled_qty"] == 0.0
+
+
+def test_a_new_remark_on_an_open_order_is_kept_and_on_an_ended_one_is_not(books: Ledger) -> None:
+    ended(books, "accepted")
+    assert books.transition(NAME, "accepted", EVENING, broker_id="b1", reason="a new word")
+    assert not books.transition(NAME, "accepted", EVENING, broker_id="b1", reason="a new word")
+    assert books.orders()["reason"].tolist() == ["a new word"]
+    assert books.transition(NAME, "cancelled", EVENING, broker_id="b1")
+    assert not books.transition(NAME, "cancelled", EVENING, broker_id="b1", reason="late")
+
+
+def test_more_than_was_ordered_cannot_be_filled(books: Ledger) -> None:
+    ended(books, "accepted")
+    with pytest.raises(ReconciliationError, match="11 filled of 10"):
+        books.transition(NAME, "filled", EVENING, broker_id="b1", filled_qty=D(11))
+
+
+def test_many_steps_are_all_taken_or_none(books: Ledger) -> None:
+    books.plan(orders(order("AAA"), order("BBB")), DAY, EVENING)
+    names = books.orders()["client_order_id"].tolist()
+    steps = [Step(names[0], "sending"), Step(names[0], "accepted", "b"), Step(names[1], "filled")]
+    with books.held():
+        with pytest.raises(ReconciliationError, match="cannot become filled"):
+            books.advance(steps, EVENING)
+        assert books.history(names[0]) == ["planned"]
+        assert books.advance(steps[:2], EVENING) == 2
+        assert books.advance(steps[:2][1:], EVENING) == 0
+    assert books.history(names[0]) == ["planned", "sending", "accepted"]
+    sent = books.sent(names)
+    assert {name: (found.first, found.times) for name, found in sent.items()} == {
+        names[0]: (EVENING, 1)
+    }
+
+
 def test_a_stranger_has_no_state(books: Ledger) -> None:
     with pytest.raises(ReconciliationError, match="not in our books"):
         books.transition(NAME, "sending", EVENING)
@@ -181,6 +244,27 @@ def test_the_opening_remembers_when_it_was(books: Ledger) -> None:
     assert books.opened_at() is None and books.newest_fill() is None
     assert opened(books).opened_at() == EVENING
     assert books.cash(EVENING - pd.Timedelta(hours=2)) == 1000
+
+
+def test_one_ledger_sees_what_another_has_booked(books: Ledger) -> None:
+    opened(books)
+    young = books.path.read_bytes()
+    books.book([bought(1, "2", "4")])
+    assert books.positions()["AAA"].qty == 2
+    Ledger(books.path).book([bought(3, "1", "4"), bought(2, "1", "4", EVENING)])
+    assert [entry.event_id for entry in books.position_entries()] == ["f2", "f1", "f3"]
+    books.path.write_bytes(young)
+    assert books.positions() == {}
+
+
+def test_a_name_that_was_renamed_is_known_by_its_old_one(books: Ledger) -> None:
+    swap = Swap("rename-AAA-1", "rename", "AAA", D(2), "NEW", D(2), MORNING + DAY_LATER)
+    opened(books).book([bought(1, "2", "4"), swap])
+    assert books.renamed() == {"NEW": "AAA"}
+    position = books.positions()["NEW"]
+    assert (position.qty, position.cost) == (D(2), D(8)) and len(books.positions()) == 1
+    assert books.book([swap]) == [] and books.known(["rename-AAA-1", "x"]) == {"rename-AAA-1"}
+    assert books.cash() == 992
 
 
 def test_what_is_owed_is_not_cash(books: Ledger) -> None:
@@ -298,6 +382,56 @@ def test_the_switch_survives_and_is_an_event(books: Ledger) -> None:
     assert books.halted() == ""
 
 
+def test_a_switch_thrown_while_the_ledger_was_in_use_becomes_an_event(books: Ledger) -> None:
+    with books.held():
+        pass
+    with another_process(books.path, 30), pytest.raises(SettingsError, match="in use by process"):
+        Ledger(books.path, wait_seconds=0.05).halt("stop it", EVENING)
+    assert books.switched() == "stop it"
+    books.note_switch(EVENING)
+    books.note_switch(EVENING)
+    books.switch.unlink()
+    assert books.halted() == "stop it"
+    assert books._rows("SELECT count(*) AS n FROM halts") == [{"n": 1}]
+
+
+def test_names_are_frozen_and_released_by_events(books: Ledger) -> None:
+    assert books.frozen() == {}
+    assert books.freeze({"AAA": "stuck", "BBB": "split"}, EVENING) == {
+        "AAA": "stuck",
+        "BBB": "split",
+    }
+    assert books.freeze({"AAA": "stuck", "BBB": "split"}, EVENING) == {}
+    assert books.freeze({"BBB": "split of July"}, EVENING) == {"AAA": "", "BBB": "split of July"}
+    assert Ledger(books.path).frozen() == {"BBB": "split of July"}
+
+
+def test_the_risk_rules_of_the_session_or_the_last_before_it_forbid_to_buy(books: Ledger) -> None:
+    assert not books.reduce_only(DAY)
+    books.save_risk(state(DAY, 1.0).assign(halted=True), typed(RiskEvent, []))
+    assert books.reduce_only(DAY) and books.reduce_only(NEXT)
+    books.save_risk(state(NEXT, 1.0), typed(RiskEvent, []))
+    assert books.reduce_only(DAY) and not books.reduce_only(NEXT)
+
+
+def test_threads_take_turns(books: Ledger) -> None:
+    rows = [order(f"A{chr(65 + n)}") for n in range(8)]
+    books.plan(orders(*rows), DAY, EVENING)
+
+    def send(row: dict) -> None:
+        with books.held():
+            books.transition(row["client_order_id"], "sending", EVENING)
+            books.transition(row["client_order_id"], "accepted", EVENING, broker_id=row["symbol"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, rows))
+    assert books.orders()["state"].tolist() == ["accepted"] * 8
+    with books.held(), ThreadPoolExecutor(1) as pool:
+        impatient = Ledger(books.path, wait_seconds=0.05)
+        with pytest.raises(SettingsError, match="another thread"):
+            pool.submit(impatient.cash).result()
+
+
 def test_the_file_alone_halts(books: Ledger) -> None:
     books.path.parent.mkdir()
     books.switch.touch()
@@ -308,7 +442,7 @@ CRASH = """
 import os, signal, sys
 from pathlib import Path
 import pandas as pd
-from quant50lib.adapters.journal import Ledger
+from quant50lib.adapters.journal import Ledger, Step
 at = pd.Timestamp("2024-06-28 22:00", tz="UTC")
 books = Ledger(Path(sys.argv[1]))
 with books.held():

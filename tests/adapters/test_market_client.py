@@ -53,10 +53,24 @@ def test_the_question_names_feed_adjustment_and_both_ends(stub):
     assert query["start"] == f"{DAYS[2]}T05:00:00Z" and query["end"] == f"{DAYS[8]}T04:00:00Z"
 
 
-@pytest.mark.parametrize("answer", [{"bars": {}}, {"bars": None}, {"bars": {"AAPL": None}}, {}])
-def test_an_answer_without_bars_is_no_data(stub, answer):
-    stub.answer = lambda path, query: answer
+def test_an_answer_without_bars_is_no_data(stub):
+    stub.answer = lambda path, query: {"bars": {}}
     assert fetched(stub.connect()).empty
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"bars": None}, "page 1 answered"),
+        ({}, "page 1 answered"),
+        ([1], "page 1 answered"),
+        ({"bars": {"AAPL": None, "BRK.B": []}}, "page 1 answered null for AAPL"),
+    ],
+)
+def test_an_answer_that_tells_nothing_is_no_end(stub, answer, said):
+    stub.answer = lambda path, query: answer
+    with pytest.raises(Unreachable, match=f"/stocks/bars.*5 attempts.*{said}"):
+        fetched(stub.connect())
 
 
 def test_a_short_or_empty_page_is_not_the_last(stub):
@@ -200,9 +214,6 @@ def test_a_list_that_is_none_is_no_answer(stub, answer):
     stub.answer = lambda path, query: answer
     with pytest.raises(Unreachable, match="assets"):
         stub.connect().assets(["A"])
-    stub.answer = lambda path, query: [1]
-    with pytest.raises(Unreachable, match="answered"):
-        fetched(stub.connect())
 
 
 def test_nobody_there_is_unreachable():

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from quant50lib.adapters import database
 from quant50lib.adapters.store import Store, Stored
 from quant50lib.errors import ContractError, SettingsError
+from quant50lib.services.adjust import arrange
 from tests.adapters.market_frames import actions, bars, instant
 
 D1, D2, D3 = "2024-01-02", "2024-01-03", "2024-01-04"
@@ -201,6 +202,62 @@ def test_every_moment_is_remembered_as_it_was_seen(tmp_path_factory, batches):
         assert closes(store, EARLY + HOUR * hour) == [(*key, known[key]) for key in sorted(known)]
 
 
+ROWS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from("ABC"), st.integers(0, 2), st.integers(1, 4)),
+    max_size=12,
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(ROWS, st.integers(0, 3), st.sampled_from([None, ["A", "Z"]]), st.sampled_from([None, 2]))
+def test_matrices_hold_what_the_long_rows_say(tmp_path_factory, rows, hour, symbols, sessions):
+    """The short cut beside the long way, whatever was revised, doubled or left out."""
+    store = Store(tmp_path_factory.mktemp("s") / "m.duckdb")
+    for moment in range(4):
+        said = [(s, (D1, D2, D3)[d], float(c)) for m, s, d, c in rows if m == moment]
+        store.append_bars(bars(said), EARLY + HOUR * moment)
+    at = EARLY + HOUR * hour
+    long = store.bars_asof(LAST, at, sessions, symbols)
+    slow, quick = arrange(long, LAST, symbols), store.raw_asof(LAST, at, sessions, symbols)
+    pd.testing.assert_index_equal(quick.symbols, slow.symbols)
+    pd.testing.assert_index_equal(quick.sessions, slow.sessions)
+    for name, values in slow.fields.items():
+        np.testing.assert_array_equal(quick.fields[name], values)
+    np.testing.assert_array_equal(quick.present, slow.present)
+
+
+def test_revisions_stand_beside_what_was_said_before(store):
+    store.append_bars(bars([("A", D1, 1.0), ("A", D2, 2.0), ("B", D1, 5.0)]), EARLY)
+    store.append_bars(bars([("A", D2, 2.5), ("B", D1, 5.0), ("B", D2, 6.0)]), LATE)
+    store.append_bars(bars([("A", D2, 2.0, 70.0)]), LATER)
+    found = store.revisions(EARLY)
+    assert list(zip(found["symbol"], found["was_close"], found["close"])) == [
+        ("A", 2.0, 2.5),
+        ("A", 2.5, 2.0),
+    ]
+    assert found["known_at"].tolist() == [m.tz_localize(None) for m in (LATE, LATER)]
+    assert found["was_volume"].tolist() == [100.0, 100.0] and found["volume"].iloc[1] == 70.0
+    assert len(store.revisions(LATE)) == 1 and store.revisions(LATER).empty
+
+
+def test_what_was_only_said_again_for_a_late_arrival_is_no_revision(store):
+    store.append_bars(bars([("A", D1, 2.0)]), LATER)
+    store.append_bars(bars([("A", D1, 1.0)]), EARLY)
+    store.append_bars(bars([("A", D1, 1.0)]), LATE)
+    found = store.revisions(EARLY - HOUR)
+    assert found[["was_close", "close"]].to_numpy().tolist() == [[1.0, 2.0]]
+
+
+def test_a_store_of_the_layout_before_is_brought_up_and_keeps_its_rows(store):
+    store.append_bars(bars([("A", D1, 1.0)]), EARLY)
+    with duckdb.connect(str(store.path)) as connection:
+        connection.execute("DROP TABLE checks; UPDATE meta SET value = '1' WHERE key = 'layout'")
+    newer = Store(store.path)
+    assert closes(newer) == [("A", 2, 1.0)] and newer.checks_asof(LAST).empty
+    with duckdb.connect(str(store.path), read_only=True) as connection:
+        assert connection.sql("SELECT value FROM meta WHERE key = 'layout'").fetchall() == [("2",)]
+
+
 HOLD = """
 import duckdb, sys, time
 connection = duckdb.connect(sys.argv[1])
@@ -329,7 +386,7 @@ def test_a_store_of_another_layout_is_refused(store):
     with duckdb.connect(str(store.path)) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'layout'")
     store.bars_asof(LAST)  # checked once
-    with pytest.raises(ContractError, match="layout 99.*layout 1"):
+    with pytest.raises(ContractError, match="layout 99.*layout 2"):
         Store(store.path).bars_asof(LAST)
 
 

@@ -1,7 +1,8 @@
 """A desk from its first day on, by the real command: what it leaves, and what it survives."""
 
+import contextlib
+import dataclasses
 import json
-import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -18,7 +20,10 @@ import pytest
 import scrapbook
 
 from quant50lib.contracts import Equity, Fill, Limit, Order, Target, stages_of
+from quant50lib.errors import SettingsError
+from quant50lib.jobs.desk import session_of
 from quant50lib.pipeline import archive
+from quant50lib.pipeline.archive import RunInfo
 from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 from tests import desks
@@ -28,7 +33,7 @@ pytestmark = pytest.mark.slow
 SECOND = str(dates.shift(desks.FIRST, 1).date())
 
 
-def daily(home: Path, date: str = desks.FIRST) -> archive.RunInfo:
+def daily(home: Path, date: str = desks.FIRST) -> RunInfo:
     run = archive.newest(Home(home), "daily", None, date)
     assert run is not None
     return run
@@ -43,8 +48,8 @@ def test_the_demo_leaves_two_sealed_runs_that_verify(demo_home):
         ("daily", "sealed"),
         ("weekly", "sealed"),
     ]
-    checked = desks.quant50(demo_home, "verify")
-    assert checked.returncode == 0 and "2 sealed runs" in checked.stdout
+    checked = desks.invoke(demo_home, "verify")
+    assert checked.code == 0 and "2 sealed runs" in checked.out
 
 
 def test_every_table_of_the_day_keeps_its_contract(demo_home):
@@ -105,29 +110,189 @@ def test_the_manifest_says_what_made_the_run(demo_home):
 
 def test_a_second_demo_does_nothing_and_says_so(desk):
     before = {p: p.stat().st_mtime_ns for p in desk.joinpath("runs").rglob("*") if p.is_file()}
-    done = desks.quant50(desk, "demo", "--now", desks.instant(desks.FIRST))
-    assert done.returncode == 0 and "nothing to do" in done.stdout
+    done = desks.invoke(desk, "demo", "--now", desks.instant(desks.FIRST), **desks.NO_FORKS)
+    assert done.code == 0 and "nothing to do" in done.out
     after = {p: p.stat().st_mtime_ns for p in desk.joinpath("runs").rglob("*") if p.is_file()}
     assert before == after
 
 
 def test_commands_that_look_show_the_day(demo_home):
     run = daily(demo_home)
-    assert run.id in desks.quant50(demo_home, "status", COLUMNS="200").stdout
-    shown = desks.quant50(demo_home, "orders", "--json")
-    assert {o["side"] for o in json.loads(shown.stdout)} == {"buy"}
-    assert "diario_" in desks.quant50(demo_home, "report").stdout
+    assert run.id in desks.invoke(demo_home, "status").out
+    shown = desks.invoke(demo_home, "orders", "--json")
+    assert {o["side"] for o in json.loads(shown.out)} == {"buy"}
+    assert "diario_" in desks.invoke(demo_home, "report").out
 
 
-# -- the second day -------------------------------------------------------------------------------
+# -- the second day, on which everything goes wrong, one thing after another ----------------------
 
 
-def test_orders_fill_at_the_next_open_and_books_agree_with_the_twin(desk):
-    done = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = daily(desk, SECOND)
+@dataclasses.dataclass
+class Story:
+    """One desk on its second day: what each command said, and how the run stood after it."""
+
+    home: Path
+    said: dict[str, desks.Said] = dataclasses.field(default_factory=dict)
+    runs: dict[str, RunInfo] = dataclasses.field(default_factory=dict)
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def note(self, chapter: str, said: desks.Said, date: str = SECOND) -> None:
+        """What was said, and how the run stands now."""
+        self.said[chapter], self.runs[chapter] = said, daily(self.home, date)
+
+    def here(self, chapter: str, *more: str, date: str = SECOND) -> None:
+        """The command in this process, on a twin and with kernels that outlive it."""
+        self.note(chapter, desks.invoke(self.home, *RUN, *more), date)
+
+    @property
+    def folder(self) -> Path:
+        return daily(self.home, SECOND).path
+
+
+RUN = ("run", "--now", desks.instant(SECOND))
+
+
+@pytest.fixture(scope="module")
+def story(demo_home, tmp_path_factory) -> Story:
+    """The second day until it is sealed, each command after the trouble of the one before."""
+    told = Story(desks.copy(demo_home, tmp_path_factory.mktemp("story") / "desk"))
+    with (told.home / "quant50.toml").open("a") as file:
+        file.write('\n[report]\nchromium = "/no-such-browser"\n')
+    interrupt_in_features(told)
+    with desks.prepared(told.home):
+        mishaps(told)
+        told.here("older", "--date", desks.FIRST, "--from", "optimize", date=desks.FIRST)
+    told.note("to the end", desks.quant50(told.home, *RUN))
+    return told
+
+
+def mishaps(told: Story) -> None:
+    """Each stops the run in another way, and is mended."""
+    with store_locked(told.home) as told.facts["holder"]:
+        told.here("locked")
+    (told.home / "models").rename(told.home / "models.away")
+    told.here("no model")
+    told.facts["shown"] = (told.folder / "notebooks" / "05_optimize.ipynb").read_text()
+    shutil.rmtree(told.home / "models", ignore_errors=True)
+    (told.home / "models.away").rename(told.home / "models")
+    table = told.folder / "tables" / "feature.parquet"
+    table.write_bytes(table.read_bytes()[:-40])
+    told.here("truncated")
+    trap = told.folder / "tables" / ".forecast.parquet.tmp"
+    trap.symlink_to("/dev/full")
+    told.here("full disk", "--from", "features")
+    trap.unlink()
+
+
+def interrupt_in_features(told: Story) -> None:
+    """Ctrl-C while the second stage is at work; before it, somebody else tries to run the desk."""
+    with desks.begun(told.home, *RUN) as process:
+        wait_for(lambda: state_of(told.home, "features") == "running")
+        told.facts["other"] = desks.invoke(told.home, *RUN)
+        process.send_signal(signal.SIGINT)
+        told.facts["worker"] = process.pid
+        told.note("interrupted", desks.Said(process.wait(30), process.stdout.read(), ""))
+        wait_for(lambda: not children_of(told.home), 15)
+
+
+@contextlib.contextmanager
+def store_locked(home: Path):
+    """Another process has the store open; gives its number."""
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(home / "data" / "market.duckdb")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition, seconds=60.0):
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def state_of(home: Path, stage: str) -> str:
+    run = archive.newest(Home(home), "daily", None, SECOND)
+    return run.stages.get(stage, {}).get("state", "") if run else ""
+
+
+def children_of(home: Path) -> list[psutil.Process]:
+    """Live processes that work in that home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("QUANT50_HOME") == str(home) and process.status() != "zombie":
+                found.append(process)
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def states(run: RunInfo) -> dict[str, str]:
+    return {name: stage["state"] for name, stage in run.stages.items()}
+
+
+def test_a_store_locked_by_another_process_is_named_with_its_process(story):
+    done = story.said["locked"]
+    assert done.code == 2 and str(story.facts["holder"]) in done.err, done.err
+
+
+def test_two_runs_of_one_desk_exclude_each_other(story):
+    other = story.facts["other"]
+    assert other.code == 2 and str(story.facts["worker"]) in other.err, other.err
+
+
+def test_ctrl_c_in_a_stage_keeps_the_evidence_and_ends_all_kernels(story):
+    assert story.said["interrupted"].code == 130, story.said["interrupted"].out
+    assert states(story.runs["interrupted"]) == {"ingest": "done", "features": "failed"}
+
+
+def test_without_a_model_the_day_stops_and_leaves_the_notebook_that_shows_where(story):
+    done, run = story.said["no model"], story.runs["no model"]
+    assert done.code == 2 and "quant50 train" in done.err, done.err
+    assert states(run) == {"ingest": "done", "features": "done", "optimize": "failed"}
+    assert run.state == "failed" and "quant50 train" in story.facts["shown"]
+
+
+def test_the_same_command_goes_on_from_there_and_repeats_nothing(story):
+    begun, sealed = story.runs["interrupted"], story.runs["to the end"]
+    assert sealed.id == begun.id and sealed.stages["ingest"] == begun.stages["ingest"]
+
+
+def test_a_truncated_table_stops_the_stage_that_reads_it(story):
+    done = story.said["truncated"]
+    assert done.code == 3 and "truncated" in done.err, done.err
+    mended = states(story.runs["full disk"])
+    assert mended == {"ingest": "done", "features": "done", "optimize": "failed"}
+
+
+def test_a_full_disk_in_a_stage_keeps_what_is_done_and_goes_on_later(story):
+    done, later = story.said["full disk"], story.said["to the end"]
+    assert done.code == 2 and "disk is full" in done.err, done.err
+    assert later.code == 0 and story.runs["to the end"].sealed, later.err
+
+
+def test_without_a_browser_the_day_completes_with_html(story):
+    run = story.runs["to the end"]
+    assert run.sealed and run.html and not run.pdf and "chromium" in run.facts["pdf"].lower()
+    assert "no PDF" in story.said["to the end"].out
+
+
+def test_orders_fill_at_the_next_open_and_books_agree_with_the_twin(story):
+    run = story.runs["to the end"]
     fills, equity = archive.read_table(run.path, Fill), archive.read_table(run.path, Equity)
-    sent = archive.read_table(daily(desk).path, Order).query("state == 'accepted'")
+    sent = archive.read_table(run_of_first_day(story), Order).query("state == 'accepted'")
     assert fills.groupby("symbol")["qty"].sum().to_dict() == pytest.approx(
         sent.set_index("symbol")["qty"].to_dict()
     )
@@ -138,57 +303,44 @@ def test_orders_fill_at_the_next_open_and_books_agree_with_the_twin(desk):
     assert list(equity["session"].dt.strftime("%Y-%m-%d")) == [desks.FIRST, SECOND]
 
 
-def test_an_older_session_is_a_shadow_and_sends_nothing(desk):
-    done = desks.quant50(
-        desk, "run", "--date", desks.FIRST, "--from", "optimize", "--now", desks.instant(SECOND)
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "no orders were sent" in done.stdout
-    run = daily(desk)
+def run_of_first_day(story: Story) -> Path:
+    """The day as it was run first, before its correction."""
+    return story.home / "runs" / story.runs["older"].facts["corrects"][0]
+
+
+def test_an_older_session_is_a_shadow_and_sends_nothing(story):
+    done, run = story.said["older"], story.runs["older"]
+    assert done.code == 0, done.out + done.err
+    assert "no orders were sent" in done.out
     assert set(archive.read_table(run.path, Order)["state"]) <= {"shadow", "deferred", "refused"}
-    assert run.facts["corrects"]
+    assert run.facts["corrects"] == [run_of_first_day(story).name]
 
 
-# -- bad input --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["run", "--date", "2024-06-29"], 2, "2024-06-28 and 2024-07-01"),
-        (["run", "--date", "2024-07-05"], 2, "has not closed yet"),
-        (["run", "--date", "tomorrow"], 2, "YYYY-MM-DD"),
-        (["run", "--from", "lunch"], 2, "no stage"),
-    ],
-)
-def test_a_wrong_session_or_stage_is_refused(desk, words, code, said):
-    done = desks.quant50(desk, *words, "--now", desks.instant(desks.FIRST))
-    assert done.returncode == code and said in done.stderr, done.stdout + done.stderr
+# -- bad input: refused before anything is started --------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def half_home(demo_home, tmp_path_factory):
-    """A desk whose second day stopped in optimize, for want of a model; do not change it."""
-    home = desks.copy(demo_home, tmp_path_factory.mktemp("half") / "desk")
-    (home / "models").rename(home / "models.away")
-    done = desks.quant50(home, "run", "--now", desks.instant(SECOND))
-    assert done.returncode == 2 and "quant50 train" in done.stderr, done.stderr
-    shutil.rmtree(home / "models", ignore_errors=True)
-    (home / "models.away").rename(home / "models")
-    return home
+def spare(demo_home, tmp_path_factory):
+    """A desk on which nothing is ever run."""
+    return desks.copy(demo_home, tmp_path_factory.mktemp("spare") / "desk")
 
 
-@pytest.fixture
-def half_desk(half_home, tmp_path):
-    return desks.copy(half_home, tmp_path / "desk")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--date", "2024-06-29"], "2024-06-28 and 2024-07-01"),
+        (["run", "--date", "tomorrow"], "YYYY-MM-DD"),
+        (["run", "--from", "lunch"], "no stage"),
+    ],
+)
+def test_a_wrong_session_or_stage_is_refused(spare, words, said):
+    done = desks.invoke(spare, *words, "--now", desks.instant(desks.FIRST))
+    assert done.code == 2 and said in done.err, done.err
 
 
-def test_without_a_model_the_day_stops_and_leaves_the_notebook_that_shows_where(half_home):
-    run = daily(half_home, SECOND)
-    states = {name: stage["state"] for name, stage in run.stages.items()}
-    assert states == {"ingest": "done", "features": "done", "optimize": "failed"}
-    shown = (run.path / "notebooks" / "05_optimize.ipynb").read_text()
-    assert run.state == "failed" and "quant50 train" in shown
+def test_a_session_that_has_not_closed_is_refused():
+    with pytest.raises(SettingsError, match="2024-07-05 has not closed yet.*2024-06-27"):
+        session_of("2024-07-05", dates.scheduled(desks.FIRST))
 
 
 @pytest.mark.parametrize(
@@ -216,151 +368,63 @@ def test_without_a_model_the_day_stops_and_leaves_the_notebook_that_shows_where(
         ),
     ],
 )
-def test_wrong_settings_stop_before_anything_is_reached(desk, variables, said):
-    done = desks.quant50(desk, "run", **variables)
-    assert done.returncode == 2 and said in done.stderr, done.stdout + done.stderr
-
-
-def test_a_store_locked_by_another_process_is_named_with_its_process(desk):
-    code = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(90)"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(desk / "data" / "market.duckdb")],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert holder.stdout.readline() == "held\n"
-        done = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-    finally:
-        holder.kill()
-        holder.wait()
-    assert done.returncode == 2 and str(holder.pid) in done.stderr, done.stderr
-
-
-def test_a_truncated_table_stops_the_stage_that_reads_it(half_desk):
-    desk = half_desk
-    table = daily(desk, SECOND).path / "tables" / "feature.parquet"
-    table.write_bytes(table.read_bytes()[:-40])
-    done = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-    assert done.returncode == 3 and "truncated" in done.stderr, done.stderr
-    mended = desks.quant50(desk, "run", "--from", "features", "--now", desks.instant(SECOND))
-    assert mended.returncode == 0, mended.stderr
+def test_wrong_settings_stop_before_anything_is_reached(spare, variables, said):
+    done = desks.invoke(spare, "run", **variables, **desks.NO_FORKS)
+    assert done.code == 2 and said in done.err, done.err
 
 
 def test_a_truncated_market_file_is_named(tmp_path):
     broken = tmp_path / "bars.parquet"
     broken.write_bytes(b"PAR1 and nothing more")
-    done = desks.quant50(desks.write(tmp_path / "desk"), "replay", "--market", str(broken))
-    assert done.returncode == 3 and "bars.parquet" in done.stderr, done.stderr
-
-
-def test_without_a_browser_the_day_completes_with_html(desk):
-    nowhere = desk / "no-such-browser"
-    done = desks.quant50(
-        desk, "run", "--now", desks.instant(SECOND), QUANT50_REPORT__CHROMIUM=str(nowhere)
-    )
-    assert done.returncode == 0, done.stderr
-    run = daily(desk, SECOND)
-    assert run.sealed and run.html and not run.pdf and "chromium" in run.facts["pdf"].lower()
-    assert "no PDF" in done.stdout
-
-
-def test_a_full_disk_in_a_stage_keeps_what_is_done_and_goes_on_later(half_desk):
-    desk = half_desk
-    trap = daily(desk, SECOND).path / "tables" / ".forecast.parquet.tmp"
-    trap.symlink_to("/dev/full")
-    done = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-    assert done.returncode == 2 and "disk is full" in done.stderr, done.stderr
-    trap.unlink()
-    again = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-    assert again.returncode == 0 and daily(desk, SECOND).sealed, again.stderr
+    home = desks.write(tmp_path / "desk")
+    done = desks.invoke(home, "replay", "--market", str(broken), **desks.NO_FORKS)
+    assert done.code == 3 and "bars.parquet" in done.err, done.err
 
 
 @pytest.mark.parametrize("words", [["simulate", "--port"], ["serve", "--port"]])
-def test_a_taken_port_is_a_clear_error(desk, words):
+def test_a_taken_port_is_a_clear_error(spare, words, capfd):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = desks.quant50(desk, *words, port, timeout=60)
-    assert done.returncode == 2 and port in done.stderr, done.stdout + done.stderr
-
-
-# -- interruptions ------------------------------------------------------------------------------
-
-
-def wait_for(condition, seconds=60.0):
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
-
-
-def state_of(home: Path, stage: str) -> str:
-    run = archive.newest(Home(home), "daily", None, SECOND)
-    return run.stages.get(stage, {}).get("state", "") if run else ""
-
-
-def children_of(home: Path) -> list[psutil.Process]:
-    """Live processes that work in that home."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("QUANT50_HOME") == str(home) and process.status() != "zombie":
-                found.append(process)
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue
-    return found
-
-
-def test_ctrl_c_in_a_stage_keeps_the_evidence_ends_all_kernels_and_can_go_on(desk):
-    with desks.begun(desk, "run", "--now", desks.instant(SECOND)) as process:
-        wait_for(lambda: state_of(desk, "features") == "running")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130, process.stdout.read()
-        wait_for(lambda: not children_of(desk), 15)
-    run = daily(desk, SECOND)
-    assert run.stages["ingest"]["state"] == "done" and run.stages["features"]["state"] == "failed"
-    done = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-    assert done.returncode == 0 and daily(desk, SECOND).sealed, done.stderr
-
-
-def test_two_runs_of_one_desk_exclude_each_other(desk):
-    with desks.begun(desk, "run", "--now", desks.instant(SECOND)) as process:
-        wait_for(lambda: state_of(desk, "ingest") == "running")
-        other = desks.quant50(desk, "run", "--now", desks.instant(SECOND))
-        assert other.returncode == 2 and str(process.pid) in other.stderr, other.stderr
+        done = desks.invoke(spare, *words, port)
+    assert done.code == 2 and port in done.err + capfd.readouterr().err
 
 
 # -- notebooks by hand ----------------------------------------------------------------------------
+
+BY_HAND = """
+import papermill, sys
+for name in sys.argv[2:]:
+    path, *dates = name.split("@")
+    given = {"run_date": dates[0]} if dates else {}
+    papermill.execute_notebook(
+        path, sys.argv[1], parameters=given, kernel_name="python3", progress_bar=False
+    )
+"""
+
+
+def by_hand(home: Path, out: Path, *names: str) -> subprocess.Popen:
+    """Papermill at work on notebooks, one after the other."""
+    paths = [str(config.notebooks() / name) for name in names]
+    words = [sys.executable, "-c", BY_HAND, str(out), *paths]
+    return subprocess.Popen(words, env=desks.environment(home), stderr=subprocess.PIPE, text=True)
 
 
 def test_a_notebook_opened_by_hand_works_and_can_send_nothing(desk, tmp_path):
     import papermill
 
     out = tmp_path / "out.ipynb"
-    environment = desks.environment(desk)
-    code = (
-        "import papermill, sys; papermill.execute_notebook(sys.argv[1], sys.argv[2], "
-        "parameters=dict(a.split('=') for a in sys.argv[3:]), kernel_name='python3', progress_bar=False)"
+    both = (
+        by_hand(desk, out, "05_optimize.ipynb", "01_ingest.ipynb"),
+        by_hand(desk, tmp_path / "older.ipynb", "05_optimize.ipynb@2023-06-30"),
     )
-    notebook = str(config.notebooks() / "05_optimize.ipynb")
-    words = [sys.executable, "-c", code, notebook, str(out)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    for process in both:
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
     assert papermill.inspect_notebook(str(out))
-    first = str(config.notebooks() / "01_ingest.ipynb")
-    done = subprocess.run(
-        [*words[:3], first, str(out)], env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    older = [*words, "run_date=2023-06-30"]
-    done = subprocess.run(older, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
     scratch = desk / "runs" / "scratch"
     assert sorted(p.name for p in scratch.iterdir()) == ["2023-06-30", desks.FIRST]
     target = archive.read_table(scratch / "2023-06-30", Target)
     assert target["session"].eq(pd.Timestamp("2023-06-30")).all() and len(target) > 5
-    assert desks.quant50(desk, "verify").returncode == 0
+    assert desks.invoke(desk, "verify").code == 0

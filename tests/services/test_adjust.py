@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +13,6 @@ from quant50lib.services.data import to_panel
 from quant50lib.utils import dates
 from tests.adapters.market_frames import actions, bars
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 DAYS = [str(d.date()) for d in dates.sessions_between("2024-01-02", "2024-01-09")]  # six sessions
 LAST = pd.Timestamp(DAYS[-1])
 NONE = actions([])
@@ -73,6 +69,17 @@ def test_a_dividend_on_the_day_of_a_split_is_paid_on_the_new_shares():
     )
     panel = to_panel(bars(series("A", [100, 45, 45, 45, 45, 45])), acts, LAST)
     assert panel.close["A"].iloc[0] == pytest.approx(100 / 2 * (1 - 5 / 50))
+
+
+def test_a_spin_off_of_a_known_value_is_applied_like_a_dividend_and_another_is_not():
+    """100 a share become 60 and a share of the new company worth 40: nobody lost anything."""
+    prices = bars(series("A", [100, 100, 60, 60, 60, 60]))
+    known = actions([("A", "spin_off", DAYS[2], 1, 2, 40.0)])
+    assert to_panel(prices, known, LAST).close["A"].tolist() == pytest.approx([60.0] * 6)
+    assert to_panel(prices, known, LAST).volume["A"].tolist() == [100.0] * 6
+    unknown = actions([("A", "spin_off", DAYS[2], 1, 2, np.nan)])
+    assert to_panel(prices, unknown, LAST).close["A"].iloc[0] == 100.0
+    assert adjust.applied(known).tolist() == [True] and adjust.applied(unknown).tolist() == [False]
 
 
 def test_two_dividends_of_a_day_add_and_a_gap_is_bridged_by_the_last_close():
@@ -133,7 +140,7 @@ def slow_factor(closes: list[float | None], acts: pd.DataFrame, day: int) -> flo
             split *= row.old_rate / row.new_rate
         factor *= split
         before = [c for c in closes[:ex] if c is not None]
-        paid = today.loc[today["type"] == "cash_dividend", "cash"].sum()
+        paid = today.loc[today["type"].isin(["cash_dividend", "spin_off"]), "cash"].sum()
         if before and 0 < paid < before[-1] * split:
             factor *= 1 - paid / (before[-1] * split)
     return factor
@@ -191,48 +198,3 @@ def test_factors_of_a_later_day_differ_from_those_of_an_earlier_by_a_constant():
 def test_last_known_fills_forward_and_leaves_leading_gaps():
     values = np.array([[np.nan, 1.0], [2.0, np.nan], [np.nan, np.nan]])
     np.testing.assert_array_equal(adjust.last_known(values), [[np.nan, 1], [2, 1], [2, 1]])
-
-
-def real_bars() -> pd.DataFrame:
-    frame = pd.read_parquet(DATA / "us_daily_2013_2018.parquet").rename(columns={"date": "session"})
-    frame["session"] = pd.to_datetime(frame["session"]).astype("datetime64[us]")
-    return frame
-
-
-@pytest.mark.real
-@pytest.mark.skipif(not DATA.exists(), reason="the real data are not beside the checkout")
-def test_real_traded_prices_adjust_to_the_other_vendors_split_adjusted_ones():
-    """AAPL 7:1 of June 2014: prices as traded of one source against adjusted ones of another."""
-    raw = pd.read_parquet(DATA / "us_daily_unadjusted_sample.parquet")
-    raw = raw[raw["symbol"] == "AAPL"].rename(columns={"date": "session"})
-    raw["session"] = pd.to_datetime(raw["session"]).astype("datetime64[us]")
-    acts = actions([("AAPL", "forward_split", "2014-06-09", 7, 1, np.nan)])
-    last = raw["session"].max()
-    mine = to_panel(raw, acts, last).close["AAPL"]
-    theirs = real_bars().query("symbol == 'AAPL'").set_index("session")["close"]
-    both = pd.concat([mine, theirs], axis=1, keys=["mine", "theirs"]).dropna()
-    before = both.loc[:"2014-06-06"]
-    assert len(before) > 300
-    assert (before["mine"] / before["theirs"] - 1).abs().median() < 1e-3
-
-
-@pytest.mark.real
-@pytest.mark.skipif(not DATA.exists(), reason="the real data are not beside the checkout")
-def test_five_years_of_three_hundred_names_are_adjusted_in_a_moment():
-    frame = real_bars()
-    frame = frame[frame["symbol"].isin(sorted(frame["symbol"].unique())[:300])]
-    table = pd.read_csv(DATA / "corporate_actions.csv").query("type == 'cash_dividend'")
-    acts = actions(
-        list(
-            table.assign(t="cash_dividend", n=np.nan, o=np.nan)[
-                ["symbol", "t", "ex_date", "n", "o", "cash_amount"]
-            ].itertuples(index=False, name=None)
-        )
-    )
-    spent = []
-    for _ in range(3):
-        started = time.process_time()
-        panel = to_panel(frame, acts, pd.Timestamp("2018-02-07"))
-        spent.append(time.process_time() - started)
-    assert panel.close.shape == (1259, 300)
-    assert min(spent) < 0.3  # about 0.04 s on a quiet machine

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quant50lib.contracts import Holding, Order, Target, Universe
 from quant50lib.errors import ContractError
-from quant50lib.services import execute
+from quant50lib.services import checks, execute
 from quant50lib.settings import ExecuteSettings
 from quant50lib.utils.frames import typed
 
@@ -81,6 +81,7 @@ def plan(
     reduce_only: bool = False,
     shadow: str = "",
     intents: dict[str, str] | None = None,
+    more: dict[str, Any] | None = None,
     **knobs: Any,
 ) -> pd.DataFrame:
     """Orders of an account of 100,000 USD in which every share costs 10 USD."""
@@ -96,6 +97,7 @@ def plan(
         open_symbols,
         reduce_only,
         shadow,
+        **(more or {}),
     )
     Order.check(orders)
     return orders.set_index("symbol")
@@ -180,6 +182,8 @@ def test_a_name_with_an_open_order_waits() -> None:
         ("max_volume_share", "its daily volume is not known", {"volume": float("nan")}),
         ("reduce_only", "nothing may be bought now", {"reduce_only": True}),
         ("tradable", "halted", {"names": {"AAA": {"tradable": False, "reason": "halted"}}}),
+        ("kill_switch", "the desk is halted: odd quotes", {"more": {"halted": "odd quotes"}}),
+        ("corporate_action", "split on 2024", {"more": {"coming": {"AAA": "split on 2024"}}}),
     ],
 )
 def test_each_check_refuses_a_buy_and_says_by_how_much(
@@ -189,6 +193,76 @@ def test_each_check_refuses_a_buy_and_says_by_how_much(
     order = plan({"AAA": 0.05}, **asked).loc["AAA"]
     assert order["state"] == "refused"
     assert check in order["reason"] and reason in order["reason"]
+
+
+def test_a_close_far_from_the_price_of_the_holding_sizes_no_order() -> None:
+    names = {"AAA": {"close": 15.0}, "BBB": {"close": 10.05}}
+    held = {"AAA": 10.0, "BBB": 10.0}
+    orders = plan({"AAA": 0.05, "BBB": 0.05}, held, names)
+    assert orders["state"].to_dict() == {"AAA": "refused", "BBB": "planned"}
+    assert orders.loc["AAA", "reason"] == (
+        "last_close: 15.0 is 50.00% away from 10.0, over the limit 1.00%"
+    )
+    assert plan({}, held, names)["state"].to_dict() == {"AAA": "planned", "BBB": "planned"}
+
+
+REFUSED_ELSEWHERE = {"price", "last_close", "fractionable"}
+
+
+def test_every_check_has_a_test_that_fails_it() -> None:
+    marks = test_each_check_refuses_a_buy_and_says_by_how_much.pytestmark  # type: ignore[attr-defined]
+    tried = {case[0] for case in marks[0].args[1]}
+    assert tried | REFUSED_ELSEWHERE == set(checks.CHECKS)
+
+
+def test_no_brake_keeps_a_sell_in_but_a_coming_split_does() -> None:
+    held = {"AAA": 10.0}
+    assert plan({}, held, more={"halted": "x"}, reduce_only=True)["state"].tolist() == ["planned"]
+    order = plan({}, held, more={"coming": {"AAA": "forward_split on 2024-07-01"}}).loc["AAA"]
+    assert (order["state"], order["reason"]) == (
+        "refused",
+        "corporate_action: forward_split on 2024-07-01",
+    )
+
+
+def test_a_frozen_name_waits_and_says_for_what() -> None:
+    orders = plan({"AAA": 0.05, "BBB": 0.05}, more={"frozen": {"AAA": "an order is stuck"}})
+    assert orders["state"].to_dict() == {"AAA": "deferred", "BBB": "planned"}
+    assert orders.loc["AAA", "reason"] == "frozen: an order is stuck"
+
+
+def test_shares_that_another_order_holds_are_not_sold() -> None:
+    held, free = {"AAA": 10.0, "BBB": 4.0}, {"AAA": Decimal("7.5"), "BBB": Decimal(4)}
+    orders = plan({}, held, more={"available": free})
+    assert orders["state"].to_dict() == {"AAA": "deferred", "BBB": "planned"}
+    assert orders.loc["AAA", "reason"] == (
+        "held_for_orders: 10.0 wanted, 2.5 over the 7.5 available"
+    )
+
+
+def test_open_buys_keep_their_rest_of_the_cash() -> None:
+    working = plan({"AAA": 0.05, "BBB": 0.02}, {"CCC": 5.0}).reset_index()
+    working.loc[working["symbol"] == "AAA", "filled_qty"] = 100.0
+    kept = execute.reserved(working, ExecuteSettings(price_collar=0.04))
+    assert kept == Decimal("1.04") * (4000 + 2000)
+
+
+def test_what_changes_shares_before_an_order_fills() -> None:
+    days = [DAY, DAY + pd.Timedelta(days=3), DAY + pd.Timedelta(days=3), DAY + pd.Timedelta(days=4)]
+    kinds = ["forward_split", "cash_dividend", "name_change", "reverse_split"]
+    actions = pd.DataFrame({"symbol": list(NAMES), "type": kinds, "ex_date": days})
+    coming = execute.coming_actions(actions, DAY, DAY + pd.Timedelta(days=3))
+    assert coming == {"CCC": "name_change on 2024-07-01"}
+
+
+def test_a_deferred_buy_is_planned_anew_from_what_is_missing_then() -> None:
+    """Nothing is carried but the books: the part that fitted is owned, the rest is drift."""
+    first = plan({"AAA": 0.05, "BBB": 0.05}, cash="5300")
+    assert first["state"].to_dict() == {"AAA": "planned", "BBB": "deferred"}
+    held = {"AAA": first.loc["AAA", "qty"]}
+    second = plan({"AAA": 0.05, "BBB": 0.05}, held, cash="5300")
+    assert second["state"].to_dict() == {"BBB": "planned"}
+    assert second.loc["BBB", "qty"] == first.loc["BBB", "qty"]
 
 
 def test_all_that_speaks_against_an_order_is_said_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ SECTORS = pd.Series(dict(zip(PANEL.symbols, ["Energy", "Energy", "", "Utilities"
 
 def changed(panel: Panel, change) -> Panel:
     """The panel with `change` applied to each matrix."""
-    return Panel(**{f.name: change(getattr(panel, f.name).copy()) for f in fields(panel)})
+    return panel.each(lambda values: change(values.copy()))
 
 
 # ---- each feature a second way ---------------------------------------------------------------------

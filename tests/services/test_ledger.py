@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from quant50lib.contracts import Holding
 from quant50lib.errors import ContractError, ReconciliationError
-from quant50lib.services import ledger
-from quant50lib.services.ledger import Conversion, Execution, Payment, Position, Split
+from quant50lib.services import holdings, ledger
+from quant50lib.services.ledger import Conversion, Execution, Payment, Position, Split, Swap
 
 DAY = pd.Timestamp("2024-06-28").as_unit("us")
 OPEN = pd.Timestamp("2024-06-28 13:30", tz="UTC")
@@ -81,6 +81,73 @@ def test_a_merger_takes_the_shares_and_pays_cash() -> None:
     assert sum(entry.cost for entry in entries) == 0
 
 
+LATER = OPEN + pd.Timedelta(days=1)
+
+
+def after(event: ledger.Event, qty: str = "5", price: str = "6") -> tuple[list, dict]:
+    """Entries of an event on a position of AAA, and the positions then."""
+    before = ledger.book([fill(1, "buy", qty, price)])
+    entries = ledger.book([event], before)
+    return entries, ledger.fold([*before, *entries])
+
+
+def test_a_rename_moves_shares_and_cost_and_nothing_else() -> None:
+    entries, now = after(Swap("r", "rename", "AAA", D(5), "NEW", D(5), LATER))
+    assert [(e.event_id, e.symbol, e.qty, e.cost, e.cash) for e in entries] == [
+        ("r", "AAA", D(-5), D(-30), D(0)),
+        ("r-in", "NEW", D(5), D(30), D(0)),
+    ]
+    assert list(now) == ["NEW"]
+
+
+def test_a_merger_into_stock_and_cash_takes_the_cash_out_of_the_cost() -> None:
+    entries, now = after(Swap("m", "merger", "AAA", D(5), "BUY", D(2), LATER, D("12.5")))
+    assert sum(e.cash for e in entries) == D("12.5")
+    assert (now["BUY"].qty, now["BUY"].cost) == (D(2), D("17.5"))
+    _, rich = after(Swap("m", "merger", "AAA", D(5), "BUY", D(2), LATER, D(99)))
+    assert rich["BUY"].cost == D("0.02")  # a share never costs nothing
+
+
+def test_a_spin_off_takes_its_cost_out_of_the_parent() -> None:
+    spin = Swap("s", "spin_off", "AAA", D(0), "KID", D(10), LATER, price=D("0.7"))
+    entries, now = after(spin)
+    assert (now["AAA"].qty, now["AAA"].cost) == (D(5), D(23))
+    assert (now["KID"].qty, now["KID"].cost) == (D(10), D(7))
+    assert sum(e.cost for e in entries) == 0
+    _, dear = after(Swap("s", "spin_off", "AAA", D(0), "KID", D(10), LATER, price=D(9)))
+    assert dear["AAA"].cost == dear["KID"].cost == D(15)  # never more than half
+
+
+def test_shares_that_become_worthless_take_their_cost_along() -> None:
+    entries, now = after(Conversion("w", "worthless", "AAA", D(-5), D(0), LATER))
+    assert now == {} and (entries[0].cost, entries[0].cash) == (D(-30), D(0))
+
+
+def test_an_adopted_difference_comes_at_its_price_and_goes_at_average_cost() -> None:
+    come = Conversion("a", "adopted", "AAA", D(5), D(0), LATER, price=D(8))
+    assert after(come)[1]["AAA"].cost == D(70)
+    gone = Conversion("a", "adopted", "AAA", D(-1), D(0), LATER)
+    assert after(gone)[1]["AAA"].cost == D(24)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.decimals("0.000000001", "999", places=9),
+    st.decimals("0.000000001", "999", places=9),
+    st.decimals("0", "999", places=2),
+    st.sampled_from(["rename", "merger", "spin_off"]),
+)
+def test_no_swap_makes_or_loses_cost(come: Decimal, qty: Decimal, cash: Decimal, kind: str) -> None:
+    gone = D(0) if kind == "spin_off" else qty
+    entries, now = after(Swap("x", kind, "AAA", gone, "NEW", come, LATER, cash), str(qty))
+    assert now["NEW"].qty == come and now["NEW"].cost > 0
+    lost = -sum(Fraction(e.cost) for e in entries)
+    most = max(min(Fraction(cash), Fraction(qty) * 6), 0)
+    least = -Fraction(come) / 100  # the nominal cost of what comes
+    assert least <= lost <= (most if kind != "spin_off" else 0)
+    assert sum(e.cash for e in entries) == cash
+
+
 def test_winter_and_summer_have_their_own_four_o_clock() -> None:
     assert ledger.effective(pd.Timestamp("2024-01-05")) == pd.Timestamp("2024-01-05 09:00Z")
     assert ledger.effective(pd.Timestamp("2024-07-05")) == pd.Timestamp("2024-07-05 08:00Z")
@@ -110,7 +177,7 @@ def test_holdings_at_the_close() -> None:
         "BBB": Position("BBB", D(2), D(30), DAY),
         "AAA": Position("AAA", D("10"), D(50), DAY),
     }
-    frame = ledger.holding_frame(positions, {"AAA": 6.0, "BBB": 20.0}, DAY, D(100))
+    frame = holdings.holding_frame(positions, {"AAA": 6.0, "BBB": 20.0}, DAY, D(100))
     Holding.check(frame)
     assert frame["symbol"].tolist() == ["AAA", "BBB"]
     assert frame["value"].tolist() == [60.0, 40.0]
@@ -122,11 +189,11 @@ def test_holdings_at_the_close() -> None:
 def test_a_holding_without_a_close_stops_the_day(close: dict[str, float]) -> None:
     position = {"AAA": Position("AAA", D(1), D(1), DAY)}
     with pytest.raises(ContractError, match="AAA"):
-        ledger.values(position, close, DAY)
+        holdings.values(position, close, DAY)
 
 
 def test_no_holding_is_a_frame_without_rows() -> None:
-    Holding.check(ledger.holding_frame({}, {}, DAY, D(100)))
+    Holding.check(holdings.holding_frame({}, {}, DAY, D(100)))
 
 
 quantities = st.decimals("0.000000001", "99999", places=9)

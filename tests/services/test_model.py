@@ -162,7 +162,7 @@ def test_the_future_changes_no_row_to_learn_from():
     def poisoned(frame):
         return frame.mask((frame.index > cut)[:, None] & np.ones(frame.shape, bool), 1e9)
 
-    wild = Panel(**{f.name: poisoned(getattr(panel, f.name)) for f in fields(panel)})
+    wild = panel.each(poisoned)
     known = label.to_table(label.excess_return(panel, "SPY", 5), 5, cut)
     sets = [
         model.training_set(p, known, sectors_of(panel), FeatureSettings(), "SPY")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,9 +13,7 @@ from quant50lib.services.data import findings, require_sound_day
 from quant50lib.settings import DataSettings
 from quant50lib.utils import dates
 from tests.adapters.market_frames import actions
-from tests.services.test_adjust import real_bars
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 SETTINGS = DataSettings()
 SESSIONS = dates.sessions_between("2024-01-02", "2024-06-28")[-60:]
 RUN = SESSIONS[-1]
@@ -80,6 +76,19 @@ def test_a_bad_value_is_seen_by_its_gate(clean, change, gate, says):
 def test_prices_that_differ_by_rounding_are_sound(clean):
     clean["high"] = clean[["open", "close"]].max(axis=1) * (1 - 1e-8)
     assert judge(clean).empty
+
+
+def test_a_session_that_half_of_the_names_lack_stops_the_day_until_it_is_filled(clean):
+    lost = clean.drop([(name, SESSIONS[-4]) for name in NAMES[:20]])
+    found = judge(lost)
+    assert ("missing_session", "", RUN, "stop") in seen(found)
+    assert str(SESSIONS[-4].date()) in found.set_index("gate").loc["missing_session", "detail"]
+    few = clean.drop([(name, SESSIONS[-4]) for name in NAMES[:2]])
+    assert "stop" not in set(judge(few)["severity"])
+    long_ago = clean.drop([(name, SESSIONS[-20]) for name in NAMES[:20]])
+    assert "missing_session" not in set(judge(long_ago)["gate"])
+    listed_later = clean.drop([(name, s) for name in NAMES[:20] for s in SESSIONS[:-4]])
+    assert "missing_session" not in set(judge(listed_later)["gate"])
 
 
 def test_a_missing_bar_of_the_day_is_stale_and_an_older_hole_is_a_gap(clean):
@@ -205,43 +214,6 @@ def test_the_future_and_other_names_are_not_looked_at(clean):
     assert judge(pd.concat([frame, outside]), acts, run=SESSIONS[-2]).empty
 
 
-def test_every_gate_is_documented():
-    assert set(quality.NOTES) < set(quality.GATES)
-    assert all(find.__doc__ for find in quality.GATES.values())
-
-
-@pytest.mark.real
-@pytest.mark.skipif(not DATA.exists(), reason="the real data are not beside the checkout")
-def test_on_real_bars_the_gates_find_the_published_defects_and_little_else():
-    frame = real_bars()
-    universe = pd.DataFrame({"symbol": sorted(frame["symbol"].unique())})
-    known = pd.read_csv(DATA / "known_defects.csv", parse_dates=["date"])
-    found = findings(frame, NONE, universe, pd.Timestamp("2018-02-07"), SETTINGS, "SPY")
-    assert set(found["severity"]) == {"note"} and len(found) < 400
-
-    def pairs(table, by, value, day):
-        chosen = table[table[by] == value]
-        return set(zip(chosen["symbol"], chosen[day], strict=True))
-
-    for gate, issue in (
-        ("repeated_row", "row_equals_next_session"),
-        ("ohlc", "ohlc_inconsistent"),
-        ("zero_volume", "zero_volume"),
-    ):
-        assert pairs(found, "gate", gate, "session") == pairs(known, "issue", issue, "date")
-    jumps = found[found["gate"] == "jump"]
-    assert len(jumps) < 12 and {"LNT", "DISCA", "VRTX"} <= set(jumps["symbol"])
-
-
-@pytest.mark.real
-@pytest.mark.skipif(not DATA.exists(), reason="the real data are not beside the checkout")
-@pytest.mark.parametrize(
-    ("day", "stops"), [("2014-07-18", True), ("2014-07-21", False), ("2017-06-14", False)]
-)
-def test_on_real_bars_a_day_of_copied_rows_stops_and_its_neighbours_go_on(day, stops):
-    frame = real_bars()
-    run = pd.Timestamp(day)
-    frame = frame[frame["session"].between(run - pd.Timedelta("200D"), run)]
-    universe = pd.DataFrame({"symbol": sorted(frame["symbol"].unique())})
-    found = findings(frame, NONE, universe, run, SETTINGS, "SPY")
-    assert ("stop" in set(found["severity"])) == stops
+def test_every_gate_is_documented_and_named_after_its_function():
+    assert all(gate.meaning and gate.name == name for name, gate in quality.GATES.items())
+    assert [name for name, gate in quality.GATES.items() if not gate.quarantines] == ["action"]

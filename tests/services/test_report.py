@@ -156,6 +156,7 @@ def test_without_data_a_sentence_stands_in_place_of_axes(name: str) -> None:
     "piece",
     [
         report.findings_table(contracts.Finding.empty()),
+        report.gates_table(contracts.Finding.empty()),
         report.extremes_table(contracts.Feature.empty()),
         report.folds_table(contracts.Fold.empty()),
         report.limits_table(contracts.Limit.empty()),
@@ -225,9 +226,9 @@ def test_quarantined_names_are_drawn_with_what_was_found_and_the_rest_is_counted
     found = frames.findings(made[contracts.Universe], 9)  # every second one is a quarantine
     figure = report.quarantine_figure(found, made.panel.close, limit=3)
     shown = [axes for axes in figure.axes if axes.lines]
-    assert [axes.get_title(loc="left") for axes in shown] == list(
-        found.loc[found["severity"] == "quarantine", "symbol"].head(3)
-    )
+    held = found[found["severity"] == "quarantine"].sort_values("session", ascending=False)
+    assert [axes.get_title(loc="left") for axes in shown] == list(held["symbol"].head(3))
+    assert shown[0].get_xlabel().startswith(held["gate"].iloc[0].replace("_", " "))
     assert "5, 2 more not shown" in figure.get_suptitle()
     assert all(len(axes.lines[1].get_xdata()) == 1 for axes in shown)
 
@@ -490,6 +491,36 @@ def test_what_a_vendor_writes_cannot_become_markup(made: frames.Day) -> None:
     assert "<u>" not in markup and "<b>" not in markup and "<i>1</i>" in markup
 
 
+def test_an_old_finding_is_drawn_with_its_surroundings(made: frames.Day) -> None:
+    close = made.panel.close
+    found = frames.findings(made[contracts.Universe], 1)
+    recent = report.quarantine_figure(found, close, sessions=60).axes[0].lines[0].get_xdata()
+    assert len(recent) == 60
+    found["session"] = close.index[-120]
+    old = report.quarantine_figure(found, close, sessions=60).axes[0].lines[0].get_xdata()
+    assert pd.Timestamp(old[0]) == close.index[-130] and pd.Timestamp(old[-1]) == close.index[-1]
+
+
+def test_the_gates_that_failed_stand_worst_first_with_their_names(made: frames.Day) -> None:
+    found = made[contracts.Finding].copy()
+    found.loc[3, ["severity", "symbol", "gate", "detail"]] = [
+        "stop",
+        "",
+        "coverage",
+        "half is gone",
+    ]
+    said = words(report.gates_table(found))
+    assert said.index("stop coverage") < said.index("quarantine") < said.index("note")
+    assert "half is gone" in said
+    held = found.loc[found["severity"] == "quarantine", "symbol"]
+    assert all(name in said for name in held) and len(held) > 1
+    assert "1 name, on record" in said
+    assert "and 2 more" in words(
+        report.gates_table(found.assign(severity="quarantine", gate="x"), 3)
+    )
+    assert "every gate passed" in words(report.gates_table(contracts.Finding.empty()))
+
+
 def test_findings_stand_worst_first(made: frames.Day) -> None:
     found = made[contracts.Finding].copy()
     found.loc[3, ["severity", "symbol"]] = ["stop", ""]
@@ -584,7 +615,12 @@ def test_the_day_in_sentences(made: frames.Day) -> None:
         "Stop-loss: AAA."
         in report.risk_line(made[contracts.RiskState], made[contracts.RiskEvent])[0]
     )
-    assert "3 names in quarantine" in report.data_line(made[contracts.Finding])[0]
+    found = made[contracts.Finding]
+    held = found.loc[found["severity"] == "quarantine", "symbol"]
+    assert f"3 names in quarantine, not bought today: {', '.join(held)}." in (
+        report.data_line(found)[0]
+    )
+    assert f": {held.iloc[0]} and 2 more." in report.data_line(found, named=1)[0]
 
 
 def test_the_first_day_in_sentences(first: frames.Day) -> None:

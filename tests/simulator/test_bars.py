@@ -8,16 +8,21 @@ from decimal import Decimal as D
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quant50lib.simulator.adjustment import factors
 from quant50lib.simulator.announcements import action_reply
-from quant50lib.simulator.bars import Bars, factors, read_bar_query
+from quant50lib.simulator.bars import Bars, read_bar_query
 from quant50lib.simulator.market import Action
+from quant50lib.simulator.overlay import Overlay
 from quant50lib.simulator.prices import Prices
+from quant50lib.simulator.records import Addition
 from quant50lib.simulator.refusals import Refusal
-from quant50lib.simulator.timetable import parse_instant, timetable
+from quant50lib.simulator.timetable import SECOND, parse_instant, timetable
+from quant50lib.utils import dates
 from tests.simulator.markets import WEEK, TableMarket, flat
 
 NOW = parse_instant("2024-06-10T22:00:00Z")
@@ -119,8 +124,11 @@ def test_the_running_session_is_hidden() -> None:
         ({"symbols": None}, "symbols is required"),
         ({"start": "2024-06-05", "end": "2024-06-04"}, "end should not be before start"),
         ({"start": "soon"}, "invalid start: soon"),
-        ({"timeframe": "1Min"}, "not simulated"),
         ({"timeframe": "daily"}, "invalid timeframe: daily"),
+        ({"timeframe": "60Min"}, "invalid timeframe: 60Min"),
+        ({"timeframe": "24Hour"}, "invalid timeframe: 24Hour"),
+        ({"timeframe": "2Day"}, "invalid timeframe: 2Day"),
+        ({"timeframe": "5Month"}, "invalid timeframe: 5Month"),
         ({"feed": "free"}, "invalid feed: free"),
         ({"currency": "EUR"}, "invalid currency: EUR"),
         ({"sort": "up"}, "invalid sort: up"),
@@ -187,6 +195,140 @@ def test_latest_bars() -> None:
     }
     running = parse_instant("2024-06-05T13:30:40Z")
     assert BARS.latest(["AA"], running)["AA"]["t"] == "2024-06-05T13:30:00Z"
+
+
+# ---- weeks, months and parts of a day
+
+LONG = TableMarket(
+    {"AA": [
+        (day.strftime("%Y-%m-%d"), *prices)
+        for day, prices in zip(
+            dates.sessions_between("2023-10-02", "2024-06-10"),
+            np.random.default_rng(3).uniform(50, 60, (200, 4)).round(2) @ np.diag([1, 2, 0.5, 1]),
+        )
+    ]},
+    [Action("forward_split", "AA", dt.date(2024, 2, 14), new=D(2))],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "count"), [("1Week", None), ("1M", 1), ("2Month", 2), ("6Month", 6), ("12M", 12)]
+)
+def test_long_bars_are_made_of_whole_sessions(timeframe: str, count: int | None) -> None:
+    bars = Bars(Prices(LONG, timetable()))
+    base = {"symbols": "AA", "start": "2023-01-01", "adjustment": "split"}
+    rows = lambda x: bars.page(read_bar_query(base | {"timeframe": x}, NOW), NOW)["bars"][
+        "AA"
+    ]  # noqa: E731
+    daily = pd.DataFrame(rows("1Day"))
+    daily.index = pd.to_datetime(daily["t"].str[:10])
+    how = {"o": "first", "h": "max", "l": "min", "c": "last", "v": "sum", "n": "sum"}
+    wanted = daily.groupby(
+        daily.index.to_period("W-SUN").start_time if count is None else _months(daily.index, count)
+    ).agg(how)
+    found = pd.DataFrame(rows(timeframe))
+    assert found["t"].str[:10].tolist() == [str(day.date()) for day in wanted.index]
+    np.testing.assert_allclose(found[list(how)], wanted.to_numpy(float), rtol=1e-12)
+    assert found["vw"].between(found["l"], found["h"]).all()
+
+
+def _months(index: pd.DatetimeIndex, count: int) -> list[pd.Timestamp]:
+    return [pd.Timestamp(d.year, (d.month - 1) // count * count + 1, 1) for d in index]
+
+
+def test_a_running_week_grows() -> None:
+    tuesday = parse_instant("2024-06-04T20:00:00Z")
+    [row] = ask(tuesday, symbols="AA", timeframe="1Week")["bars"]["AA"]
+    assert (row["t"], row["o"], row["c"]) == ("2024-06-03T04:00:00Z", 101, 102)
+    assert row["v"] == 2_000_000
+
+
+MINUTES = [
+    [parse_instant(f"2024-06-04T{hour}:{minute:02d}:00Z"), p, p + 1, p - 1, p + 0.5, 10, 2, p]
+    for p, (hour, minute) in enumerate([(13, 58), (13, 59), (14, 0), (14, 7), (19, 59)], start=10)
+]
+
+
+def test_parts_of_a_day_are_made_of_minutes_that_were_set() -> None:
+    overlay = Overlay(MARKET)
+    overlay.put(Addition("bars", "AA|1Min", {"rows": MINUTES}))
+    bars = Bars(Prices(overlay, timetable()))
+
+    def rows(timeframe: str, now: int = NOW, **more: str) -> list[dict[str, Any]]:
+        query = {"symbols": "AA", "timeframe": timeframe, "start": "2024-06-04", **more}
+        return bars.page(read_bar_query(query, now), now)["bars"].get("AA", [])
+
+    assert [row["t"][11:16] for row in rows("Min")] == ["13:58", "13:59", "14:00", "14:07", "19:59"]
+    five = rows("5T")
+    assert [row["t"][11:16] for row in five] == ["13:55", "14:00", "14:05", "19:55"]
+    assert five[0] == {
+        "t": "2024-06-04T13:55:00Z", "o": 10.0, "h": 12.0, "l": 9.0, "c": 11.5, "v": 20, "n": 4,
+        "vw": 10.5,
+    }  # fmt: skip
+    assert [row["t"][11:16] for row in rows("1Hour")] == ["13:00", "14:00", "19:00"]
+    assert [row["t"][11:16] for row in rows("4H")] == ["12:00", "16:00"]  # from midnight, New York
+    cut = {"end": "2024-06-04T13:59:00Z"}
+    assert len(rows("1Min", **cut)) == 2
+    early = parse_instant("2024-06-04T14:00:30Z")
+    assert [row["c"] for row in rows("1Min", early)] == [10.5, 11.5]  # the third is not over
+    assert bars.latest(["AA"], early)["AA"]["c"] != 11.5  # the price of the running minute is newer
+    assert rows("1Min", symbols="BB") == []
+    split = Action("forward_split", "AA", dt.date(2024, 6, 5), new=D(2))
+    after = Bars(Prices(Overlay(TableMarket({"AA": flat(100)}, [split])), timetable()))
+    after._prices.market.put(Addition("bars", "AA|1Min", {"rows": MINUTES}))
+    query = read_bar_query(
+        {"symbols": "AA", "timeframe": "1Min", "start": "2024-06-04", "adjustment": "split"}, NOW
+    )
+    [first, *_] = after.page(query, NOW)["bars"]["AA"]
+    assert (first["o"], first["v"]) == (5.0, 20)
+
+
+def test_a_spin_off_takes_what_the_new_shares_were_worth() -> None:
+    spun = Action("spin_off", "AA", dt.date(2024, 6, 6), new=D(1), old=D(4), other_symbol="SS")
+    market = TableMarket({"AA": flat(100), "SS": flat(15, WEEK[3:])}, [spun])
+    bars = Bars(Prices(market, timetable()))
+
+    def closes(adjustment: str, now: int = NOW) -> list[float]:
+        query = {"symbols": "AA", "timeframe": "1Day", "start": WEEK[0], "adjustment": adjustment}
+        return [r["c"] for r in bars.page(read_bar_query(query, now), now)["bars"]["AA"]]
+
+    raw, factor = closes("raw"), 1 - 16 / 4 / 103  # 16: the first price of the new company
+    assert closes("spin-off") == [round(c * factor, 4) for c in raw[:3]] + raw[3:]
+    assert closes("all") == closes("spin-off") and closes("split,dividend") == raw
+    before_the_open = parse_instant("2024-06-06T13:00:00Z")
+    assert closes("all", before_the_open) == raw[:3]  # nobody knows yet what they are worth
+
+
+# ---- feeds and plans
+
+
+def test_the_free_plan_has_no_recent_sip_data() -> None:
+    base = {"symbols": "AA", "timeframe": "1Day", "start": "2024-06-03"}
+    close = parse_instant("2024-06-10T20:00:00Z")
+
+    def last(now: int, plan: str, **more: str) -> Any:
+        rows = BARS.page(read_bar_query(base | more, now, plan), now)["bars"]["AA"]
+        return rows[-1]["t"][:10], rows[-1]["v"]
+
+    now = close + 14 * 60 * SECOND
+    assert last(now, "paid", feed="sip") == ("2024-06-10", 1_000_000)
+    assert last(now, "free") == ("2024-06-10", 25_000)  # IEX, the best of the plan
+    with pytest.raises(Refusal, match="recent SIP data") as caught:
+        last(now, "free", feed="sip", end="2024-06-10")
+    assert caught.value.status == 403
+    assert last(now, "free", feed="sip", end="2024-06-10T19:59:00Z") == ("2024-06-10", 1_000_000)
+    assert read_bar_query(base | {"feed": "sip"}, now, "free").end == close - 60 * SECOND
+    assert read_bar_query(base | {"feed": "iex"}, now, "free").end == now
+
+
+def test_feeds() -> None:
+    assert ask(feed="boats")["bars"] == ask(feed="otc")["bars"] == {}
+    overlay = Overlay(MARKET)
+    overlay.put(Addition("asset", "AA", {"symbol": "AA", "exchange": "OTC"}))
+    bars = Bars(Prices(overlay, timetable()))
+    for feed, wanted in (("otc", ["AA"]), ("sip", ["BB", "CC"])):
+        query = {"symbols": "AA,BB,CC", "timeframe": "D", "start": "2024-06-03", "feed": feed}
+        assert list(bars.page(read_bar_query(query, NOW), NOW)["bars"]) == wanted
 
 
 # ---- corporate actions

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from quant50lib.errors import SettingsError
-from quant50lib.simulator.bars import factors
+from quant50lib.simulator.adjustment import factors
 from quant50lib.simulator.demo import BETA, DELISTED, HALTED, LISTED, DemoMarket
 from quant50lib.simulator.market import Listing
 from quant50lib.utils import dates
