@@ -25,7 +25,7 @@ demo: setup ## set up, train once, run the newest closed session on the simulate
 
 .PHONY: test
 test: setup-test ## set up and run all tests, with coverage (at least 85 %)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	  --cov=quant50lib --cov-report=term --cov-report=xml $(ARGS)
 
 .PHONY: prove

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
@@ -19,6 +20,7 @@ from quant50lib.errors import ReconciliationError
 from quant50lib.services.ledger import Event, Execution, Payment, Split
 from quant50lib.utils import dates
 from quant50lib.utils.frames import typed
+from tests.proof.conftest import MEMORY
 
 pytestmark = pytest.mark.slow
 SYMBOLS = ("AAA", "BBB", "CCC")
@@ -33,7 +35,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(cash=st.decimals("0", "200000", places=2))
     def open_books(self, cash: Decimal) -> None:
-        self.folder = TemporaryDirectory()
+        place = MEMORY if os.access(MEMORY, os.W_OK) else None
+        self.folder = TemporaryDirectory(dir=place)
         self.path = Path(self.folder.name) / "ledger.duckdb"
         self.day, self.count, self.open = 0, 0, ExitStack()
         self.restart_ledger()

@@ -20,12 +20,16 @@ WEEK = twins.SESSIONS[1:9]  # with a split of BBB and of DDD
 
 
 @pytest.mark.parametrize(("name", "value"), EVERY)
-def test_a_week_of_trading_agrees_to_the_last_digit(tmp_path: Path, name: str, value: Any) -> None:
-    market = days.market(tmp_path)
+def test_a_week_of_trading_agrees_to_the_last_digit(
+    quick_folder: Path, name: str, value: Any
+) -> None:
+    folder = quick_folder / f"{name}-{value}"
+    folder.mkdir()
+    market = days.market(folder)
     rules = {"p_partial": 0.3, name: value}
-    world = World.begin(market, tmp_path / "twin.db", days.at(WEEK[0]), **rules)
+    world = World.begin(market, folder / "twin.db", days.at(WEEK[0]), **rules)
     broker = world.broker(days.settings())
-    with Ledger(tmp_path / "ledger.duckdb").held() as ledger:
+    with Ledger(folder / "ledger.duckdb").held() as ledger:
         for session in WEEK:
             world.set_clock(days.at(session))
             days.evening(broker, ledger, session)

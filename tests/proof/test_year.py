@@ -24,7 +24,7 @@ from tests.proof.wire import World
 
 pytestmark = pytest.mark.slow
 SESSIONS = dates.sessions_between("2023-06-30", "2024-06-28")[:251]
-SEED, STOCKS, FUNDS, HELD = 50, 36, 4, 12
+SEED, STOCKS, FUNDS, HELD = 50, 24, 4, 8
 FAULTY = 0.6  # share of the evenings with a fault
 
 
@@ -66,10 +66,9 @@ class Desk:
         self.world.set_clock(dates.scheduled(session))
         self._break_something()
         weights = self._weights(session)
-        for _ in range(STARTS):
+        for _ in range(5 * STARTS):
             try:
-                with self.ledger.held():
-                    self._live(session, weights)
+                self._live(session, weights)
                 return self.world.no_faults()
             except Quant50Error:
                 self.stops += 1
@@ -134,12 +133,13 @@ class Desk:
         )
 
 
-def test_a_year_of_faults_leaves_the_books_equal_to_the_last_digit(tmp_path: Path) -> None:
-    mine = Desk(tmp_path)
-    for number, session in enumerate(SESSIONS):
-        mine.evening(session)
-        if number % 25 == 24:
-            assert not mine.world.doubled()
+def test_a_year_of_faults_leaves_the_books_equal_to_the_last_digit(quick_folder: Path) -> None:
+    mine = Desk(quick_folder)
+    for month in range(0, len(SESSIONS), 21):
+        with mine.ledger.held():
+            for session in SESSIONS[month : month + 21]:
+                mine.evening(session)
+        assert not mine.world.doubled()
     world, ledger = mine.world, mine.ledger
     agree_after_the_last_evening(mine)
     orders = ledger.orders()
