@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
@@ -100,7 +101,7 @@ Rows = dict[str, tuple[list[str], list[bytes]]]
 
 
 def rendered(bars: pd.DataFrame) -> tuple[Rows, list[dict[str, Any]]]:
-    """Each name's time stamps and bars as JSON, and the list of assets."""
+    """Each name's days and bars as JSON, and the list of assets."""
     rows: Rows = {}
     stamps = {s: midnight(s) for s in bars["session"].unique()}
     for symbol, own in bars.groupby("symbol", sort=True):
@@ -112,7 +113,7 @@ def rendered(bars: pd.DataFrame) -> tuple[Rows, list[dict[str, Any]]]:
             orjson.dumps({"t": t, "o": o, "h": h, "l": lo, "c": c, "v": v, "n": 1000, "vw": c})
             for t, o, h, lo, c, v in values
         ]
-        rows[str(symbol)] = moments, made
+        rows[str(symbol)] = [moment[:10] for moment in moments], made
     traits = {"name": "", "exchange": "NYSE", "status": "active", "tradable": True}
     return rows, [{"symbol": symbol, "fractionable": True, **traits} for symbol in rows]
 
@@ -131,12 +132,12 @@ def answer(path: str, query: dict[str, str], rows: Rows, assets: list[dict[str, 
     left, offset = int(query["limit"]), int(query.get("page_token", "0"))
     parts, more = [], "null"
     for symbol in query["symbols"].split(","):
-        moments, made = rows[symbol]
-        wanted = [row for t, row in zip(moments, made) if begin <= t[:10] <= end]
-        taken = wanted[offset:][:left]
+        days, made = rows[symbol]
+        a, b = bisect_left(days, begin), bisect_right(days, end)
+        taken = made[a + offset : b][:left]
         if taken:
             parts.append(b'"%s":[%s]' % (symbol.encode(), b",".join(taken)))
-        offset = max(offset - len(wanted), 0)
+        offset = max(offset - (b - a), 0)
         left -= len(taken)
         if left == 0:
             more = f'"{int(query.get("page_token", "0")) + int(query["limit"])}"'

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +10,14 @@ from typing import Annotated, Any, TypeVar
 
 import pandas as pd
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from quant50lib.commands import data
+from quant50lib.commands import books, data, runs, simulate
 from quant50lib.commands.shared import Now
 from quant50lib.commands.shared import do as _do
 from quant50lib.commands.shared import err, out
 from quant50lib.commands.shared import present as _present
 from quant50lib.commands.shared import shown as _shown
-from quant50lib.errors import ArchiveError, ReconciliationError, SettingsError
+from quant50lib.errors import SettingsError
 from quant50lib.utils import config
 
 Result = TypeVar("Result")
@@ -44,7 +40,6 @@ Exit codes: 0 done · 2 settings or command · 3 data · 4 no portfolio · 5 a r
 6 broker · 7 books differ · 8 archive · 1 a bug.
 """,
 )
-app.registered_commands += data.app.registered_commands
 
 Date = Annotated[
     str | None, typer.Option("--date", help="Session, YYYY-MM-DD. Default: the newest closed one.")
@@ -235,200 +230,6 @@ def _replay_settings(
 
 
 @app.command()
-def report(
-    date: Annotated[str | None, typer.Option("--date", help="Session; default: newest.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Print the PDF anew.")] = False,
-) -> None:
-    """Say where the report of a session lies, printing the PDF if it is missing."""
-    from quant50lib.pipeline import archive, reports
-
-    def work() -> None:
-        home = config.home()
-        found = archive.newest(home, "daily", None, date)
-        if found is None:
-            raise ArchiveError("there is no daily run yet; `quant50 run` makes one")
-        said = reports.ensure(home, config.load(home), found, again)
-        for path in said.paths:
-            out.print(_shown(path), soft_wrap=True)
-        if said.missing:
-            err.print(said.missing, soft_wrap=True)
-
-    _do(work)
-
-
-@app.command()
-def orders(
-    date: Annotated[str | None, typer.Option("--date", help="Session; default: newest.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Show the orders decided on a session, sent or not, as the newest run knows them."""
-    from quant50lib.contracts import Order
-    from quant50lib.pipeline import archive
-
-    def work() -> None:
-        home = config.home()
-        for found in archive.runs(home):
-            fits = found.schedule == "daily" and date in (None, found.run_date)
-            if fits and (found.path / "tables" / Order.file_name()).is_file():
-                break
-        else:
-            raise ArchiveError(f"no run holds orders{f' of {date}' if date else ''} yet")
-        frame = archive.read_table(found.path, Order)
-        if as_json:
-            out.print_json(frame.to_json(orient="records", date_format="iso"))
-            return
-        table = Table("side", "symbol", "qty", "price", "notional", "intent", "state", "why")
-        for row in frame.sort_values(["side", "notional"], ascending=[False, False]).itertuples():
-            cells = (row.side, row.symbol, f"{row.qty:,.6g}", f"{row.price:,.2f}")
-            table.add_row(*cells, f"{row.notional:,.2f}", row.intent, row.state, row.reason)
-        out.print(f"{found.id}: {len(frame)} orders")
-        out.print(table)
-
-    _do(work)
-
-
-@app.command()
-def reconcile(
-    adopt: Annotated[
-        str,
-        typer.Option(metavar="REASON", help="Take the broker's side over where the two differ."),
-    ] = "",
-    symbol: Annotated[
-        str, typer.Option(help="With --adopt: the shares of this name alone, frozen or not.")
-    ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    now: Now = None,
-) -> None:
-    """Hold our books against the broker's: orders, fills, positions, cash (exit 7 if they differ).
-
-    Nothing is changed at the broker. Both sides are shown here and on a page under data/reports.
-
-    **Examples**
-
-        quant50 reconcile
-        quant50 reconcile --adopt "sold 3 AAA by hand on the web page"
-        quant50 reconcile --adopt "paper never applied the split" --symbol BBB
-    """
-    from quant50lib.jobs import books
-    from quant50lib.services import comparison
-
-    def work() -> None:
-        home = config.home()
-        settings = config.load(home)
-        moment, who = _present(now, settings.broker), getpass.getuser()
-        look = books.reconcile(home, settings, config.secrets(), moment, adopt, who, symbol)
-        if as_json:
-            out.print_json(comparison.as_frame(look.done.lines).to_json(orient="records"))
-        else:
-            _say_sides(look)
-        if look.done.differences:
-            raise ReconciliationError(comparison.explained(look.done.differences))
-
-    _do(work)
-
-
-def _say_sides(look: Any) -> None:
-    """Both sides as a table: what differs, and of the rest what is not merely an old fill."""
-    table = Table("what", "name", "ours", "theirs", "difference", "remark")
-    for line in look.done.lines:
-        if line.difference or line.what != "fill":
-            style = "red" if line.differs else "yellow" if line.difference else ""
-            cells = (line.what, line.name, line.ours, line.theirs, line.difference, line.remark)
-            table.add_row(*map(escape, cells), style=style)
-    out.print(table)
-    fills = sum(line.what == "fill" for line in look.done.lines)
-    said = f"{len(look.done.lines)} lines compared, {fills} of them fills"
-    adopted = f" · {look.adopted} events adopted" if look.adopted else ""
-    out.print(f"{said}, {len(look.done.differences)} differ{adopted}")
-    for name, reason in sorted(look.done.frozen.items()):
-        out.print(f"frozen: {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
-    for remark in look.done.remarks:
-        out.print(f"look at {remark}", style="yellow", markup=False, soft_wrap=True)
-    out.print(f"page: {_shown(look.page)}", soft_wrap=True)
-
-
-@app.command()
-def halt(reason: Annotated[str, typer.Argument(help="Why; it is kept.")]) -> None:
-    """Throw the kill switch: nothing is bought any more until `quant50 resume`; sells still go.
-
-    It is a file beside the ledger and an event in it: it works at once, also on a run that is at
-    work, and survives restarts.
-    """
-    from quant50lib.jobs import books
-
-    def work() -> None:
-        home = config.home()
-        left = books.halt(home, config.load(home), reason, _present(None, "sim"))
-        out.print(f"halted: {reason}", markup=False, soft_wrap=True)
-        if left:
-            out.print(left, markup=False, soft_wrap=True)
-
-    _do(work)
-
-
-@app.command()
-def resume(reason: Annotated[str, typer.Argument(help="Why; it is kept.")]) -> None:
-    """Lift the kill switch. Orders that it kept back go with the next run while their session lasts."""
-    from quant50lib.jobs import books
-
-    def work() -> None:
-        home = config.home()
-        books.resume(home, config.load(home), reason, _present(None, "sim"))
-        out.print(f"resumed: {reason}", markup=False, soft_wrap=True)
-
-    _do(work)
-
-
-@app.command()
-def status() -> None:
-    """Show the desk: its runs, its newest equity, and what is unfinished."""
-    from quant50lib.contracts import Equity
-    from quant50lib.jobs import books
-    from quant50lib.pipeline import archive
-
-    def work() -> None:
-        home = config.home()
-        settings = config.load(home)
-        out.print(f"home {_shown(home.root)} · broker {settings.broker}", soft_wrap=True)
-        if reason := books.halted(home, settings):
-            out.print(f"halted: {reason}", style="red", markup=False, soft_wrap=True)
-        if archive.is_locked(home.lock):
-            out.print(f"a run is at work (process {home.lock.read_text()})")
-        found = archive.runs(home)
-        if not found:
-            out.print("no run yet: `quant50 demo` makes the first")
-            return
-        table = Table("run", "session", "state", "orders sent", "equity", "stages")
-        for info in found[:15]:
-            equity = ""
-            if (info.path / "tables" / Equity.file_name()).is_file():
-                values = archive.read_table(info.path, Equity)["equity"]
-                equity = f"{values.iloc[-1]:,.2f}" if len(values) else ""
-            stages = " ".join(f"{n}:{s['state']}" for n, s in info.stages.items())
-            sends = "no" if info.facts.get("shadow") else "yes"
-            done = "all" if info.sealed else stages
-            table.add_row(info.id, info.run_date, info.state, sends, equity, done)
-        out.print(table)
-
-    _do(work)
-
-
-@app.command()
-def verify() -> None:
-    """Recompute every digest of every sealed run and every link of the chain (exit 8 if altered)."""
-    from quant50lib.pipeline import archive
-
-    def work() -> None:
-        home = config.home()
-        problems = archive.verify(home)
-        if problems:
-            raise ArchiveError("\n".join(problems))
-        out.print(f"{len(archive.chain(home))} sealed runs: every file and every link holds")
-
-    _do(work)
-
-
-@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address; default from settings.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; default from settings.")] = None,
@@ -443,86 +244,10 @@ def serve(
     def work() -> None:
         home = config.home()
         settings = config.load(home)
-        bind, at = host or settings.api.host, settings.api.port if port is None else port
+        bind, at = host or settings.api.host, (settings.api.port if port is None else port)
         serve_api(home, settings, config.secrets(), bind, at)
 
     _do(work)
-
-
-@app.command()
-def simulate(
-    port: Annotated[int, typer.Option(help="Of Alpaca's interface; 0: any free one.")] = 0,
-    control_port: Annotated[int, typer.Option(help="Of the control plane.")] = 0,
-    state: Annotated[Path | None, typer.Option(help="The file that remembers the account.")] = None,
-    market: Annotated[
-        str | None,
-        typer.Option(
-            help="demo (the usual), none (only what the control plane sets), or a Parquet."
-        ),
-    ] = None,
-    scenario: Annotated[
-        str | None, typer.Option(help="Begin anew with this day: a name, or a TOML file.")
-    ] = None,
-    list_scenarios: Annotated[
-        bool, typer.Option("--list-scenarios", help="Say which days are shipped, and stop.")
-    ] = False,
-    actions: Annotated[Path | None, typer.Option(help="CSV of corporate actions.")] = None,
-    universe: Annotated[Path | None, typer.Option(help="CSV of names of the demo.")] = None,
-    cash: Annotated[str | None, typer.Option(help="Opening cash, US dollars; 100000.")] = None,
-    now: Annotated[str | None, typer.Option(help="The clock of a fresh account.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the demo market and partial fills.")] = None,
-    rule: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, a rule of GET /sim/rules; repeatable.")
-    ] = None,
-) -> None:
-    """Run the twin of Alpaca alone, for any Alpaca client, until Ctrl-C.
-
-    Point a client at the printed address with any key that begins with PK. The account survives a
-    restart in its state file. The control plane (its address is printed too; /docs there) moves the
-    clock, sets prices and scripts faults.
-
-    **Examples**
-
-        quant50 simulate --port 8900 --control-port 8901 --market bars.parquet
-        quant50 simulate --scenario crash_12
-        quant50 simulate --rule p_partial=0 --rule splits_on_paper=late
-    """
-    from quant50lib.simulator import scenario as scenarios
-
-    def work() -> None:
-        if list_scenarios:
-            for name in scenarios.names():
-                found = scenarios.load(name)
-                out.print(f"{name}: {found.title}\n    {found.claim}", soft_wrap=True)
-            return
-        home = config.home()
-        place = state or home.data / "twin" / _state_name(scenario)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        begins = scenario is None and (now or market in (None, "demo", "none"))
-        asked = {
-            "--state": place,
-            "--port": port,
-            "--control-port": control_port,
-            "--market": market,
-            "--scenario": scenario,
-            "--actions": actions,
-            "--universe": universe or config.load(home).universe.file,
-            "--cash": cash,
-            "--now": _present(now, "sim").isoformat() if begins else now,
-            "--seed": seed,
-        }
-        words = [str(word) for pair in asked.items() if pair[1] is not None for word in pair]
-        words += [word for one in rule or () for word in ("--rule", one)]
-        done = subprocess.run([sys.executable, "-m", "quant50lib.simulator", *words])
-        if done.returncode:
-            raise SystemExit(done.returncode)
-
-    _do(work)
-
-
-def _state_name(scenario: str | None) -> str:
-    """A scenario empties its account, so it has one of its own."""
-    return f"scenario-{Path(scenario).stem}.sqlite" if scenario else "simulate.sqlite"
 
 
 @app.command()
@@ -589,6 +314,10 @@ def _say_run(info: Any, done: bool) -> None:
     seconds = {n: s.get("seconds", 0) for n, s in info.stages.items()}
     if done:
         out.print("  " + " · ".join(f"{n} {s:.1f} s" for n, s in seconds.items()))
+
+
+for _part in (books, runs, data, simulate):
+    app.registered_commands += _part.app.registered_commands
 
 
 def main() -> None:

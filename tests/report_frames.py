@@ -392,6 +392,10 @@ class FakeStage:
         self.written[table.__name__] = table.check(frame)
         return self.written[table.__name__]
 
+    def scraps(self) -> dict[str, dict[str, Any]]:
+        brakes = {"kill_switch": None, "frozen": ["ABC: the broker has not applied the split"]}
+        return {"ingest": {"books": {"to_look_at": []}}, "execute": {"brakes": brakes}}
+
     def record(self, name: str, **metrics: Any) -> SimpleNamespace:
         self.recorded[name] = metrics
         return SimpleNamespace(**metrics)

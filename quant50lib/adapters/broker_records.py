@@ -100,7 +100,14 @@ class Activity:
     qty: Decimal
     amount: Decimal  # US dollars
     detail: str
+    status: str = "executed"  # the broker's own word
+    group: str = ""  # the broker's id of what belongs together
     unknown: tuple[str, ...] = ()
+
+    @property
+    def happened(self) -> bool:
+        """Whether the account was touched; a status that we do not know counts as done."""
+        return self.status not in words.NOT_DONE
 
 
 def decimal(value: Any) -> Decimal:
@@ -211,6 +218,8 @@ def activity(raw: Mapping[str, Any]) -> Activity:
         qty=decimal(raw.get("qty")),
         amount=decimal(raw.get("net_amount")),
         detail=str(raw.get("description") or ""),
+        status=str(raw.get("status") or "executed"),
+        group=str(raw.get("group_id") or ""),
         unknown=words.unknown("activity", raw),
     )
 

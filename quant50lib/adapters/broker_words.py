@@ -31,6 +31,8 @@ STATES = {
 }
 #: taken, but not yet judged by the broker
 PENDING = ("pending_new", "pending_review")
+#: an activity that takes another's place, and those that did not happen, or not yet
+CORRECTION, NOT_DONE = "correct", ("canceled", "pending")
 
 FIELDS = {
     "account": frozenset(
@@ -81,11 +83,12 @@ VALUES: dict[str, dict[str, frozenset[str]]] = {
     "order": {"status": frozenset(STATES), "side": SIDES},
     "fill": {"side": SIDES, "type": frozenset({"fill", "partial_fill"})},
     "activity": {
+        "status": frozenset({"executed", CORRECTION, *NOT_DONE}),
         "activity_type": frozenset(
             "ACATC ACATS CFEE CIL CSD CSW DIV DIVCGL DIVCGS DIVNRA DIVROC DIVTXEX DIVWH EXTRD FEE "
             "FXTRD INT INTPNL JNLC JNLS MA MEM NC OCT OPASN OPCSH OPEXC OPEXP OPTRD PTC REORG SPIN "
             "SPLIT SWP TRANS VOF WH".split()
-        )
+        ),
     },
 }
 

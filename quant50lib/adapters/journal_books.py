@@ -14,7 +14,16 @@ from quant50lib.adapters.journal_orders import Orders
 from quant50lib.adapters.journal_rows import LINES
 from quant50lib.contracts import Equity, Fill
 from quant50lib.services import ledger as booking
-from quant50lib.services.ledger import MEMO, SECOND, ZERO, Entry, Event, Execution, Position
+from quant50lib.services.ledger import (
+    MEMO,
+    REVISED,
+    SECOND,
+    ZERO,
+    Entry,
+    Event,
+    Execution,
+    Position,
+)
 from quant50lib.utils.frames import typed
 
 
@@ -123,6 +132,15 @@ class Books(Orders):
         """Sum of the cash events of a kind after one instant and up to another."""
         since = "TIMESTAMP '1900-01-01'" if after is None else f"TIMESTAMP '{rows.naive(after)}'"
         return self._sum(f"kind = ? AND moment > {since}", until, kind)
+
+    def paid_under(self, event_id: str) -> Decimal | None:
+        """Cash of the event of that id and of those that revised it; None if it is not booked."""
+        query = (
+            "SELECT sum(amount) AS total FROM cash_events WHERE kind <> ? "
+            "AND (event_id = ? OR starts_with(event_id, ?))"
+        )
+        found = self._rows(query, MEMO, event_id, f"{event_id}{REVISED}")[0]["total"]
+        return None if found is None else Decimal(found)
 
     def _sum(self, where: str, until: pd.Timestamp | None, *values: Any) -> Decimal:
         limit = "" if until is None else f" AND moment <= TIMESTAMP '{rows.naive(until)}'"

@@ -28,8 +28,6 @@ from quant50lib.services.ledger import (
 )
 from quant50lib.utils.frames import typed
 
-#: rows in one INSERT
-CHUNK = 500
 #: what happened to orders after an event, oldest first, with what each order is
 SINCE = """
 SELECT o.*, e.state, e.broker_id, e.filled_qty, e.filled_price, e.reason, e.event
@@ -105,13 +103,19 @@ def records(
 def insert(
     connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Append rows, all with the same keys; many in one statement, because each costs a plan."""
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        names = ", ".join(part[0])
-        marks = ", ".join(["(" + ", ".join("?" * len(part[0])) + ")"] * len(part))
-        values = [value for row in part for value in row.values()]
-        connection.execute(f"INSERT INTO {table} ({names}) VALUES {marks}", values)
+    """Append rows, all with the same keys: one statement, and one list for each column.
+
+    Numbers go as text, because a list of numbers of unequal scale would lose digits on its way.
+    """
+    if not rows:
+        return
+    columns = [[_plain(row[name]) for row in rows] for name in rows[0]]
+    lists = ", ".join(["unnest(?)"] * len(columns))
+    connection.execute(f"INSERT INTO {table} ({', '.join(rows[0])}) SELECT {lists}", columns)
+
+
+def _plain(value: Any) -> Any:
+    return f"{value:f}" if isinstance(value, Decimal) else value
 
 
 # -- orders -----------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ Progress = Callable[[str, float], None]
 #: a name with a bar this recently should have one today
 LIVE_SESSIONS = 5
 SESSIONS_PER_YEAR = 252
+#: pages that come this quickly one after the other are stored together
+GATHER_SECONDS = 1.0
 #: the share of the work that is bars; the comparison with the vendor is the rest
 BARS_SHARE = 0.97
 
@@ -226,7 +228,7 @@ class _Work:
         self, symbols: list[str], first: pd.Timestamp, last: pd.Timestamp, received: Received
     ) -> None:
         """One call for bars, stored as they arrive."""
-        for arrived in arriving(self._market.bars(symbols, first, last)):
+        for arrived in arriving(self._market.bars(symbols, first, last), GATHER_SECONDS):
             self._keep(arrived)
             for page in arrived:
                 received.add(page.bars, page.refused)

@@ -27,6 +27,7 @@ from quant50lib.adapters.http import TimedSession, require_data_host, require_pa
 from quant50lib.errors import BrokerError, Unreachable
 from quant50lib.settings import DataSettings
 from quant50lib.utils import dates
+from quant50lib.utils.ahead import arriving
 
 CONNECT_SECONDS = 3.05
 #: below the 200 that Alpaca allows
@@ -39,6 +40,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 #: ... where the service is busy and does not say for how long
 BUSY_PAUSE = 15.0
 TOO_MANY = 429
+#: bytes read at once: requests reads a page in a hundred pieces, each a turn of the interpreter
+PIECE = 1 << 20
 
 
 class Page(NamedTuple):
@@ -101,8 +104,10 @@ class MarketData:
             "sort": "asc",
         }
         expected = dates.sessions_between(first, last)
-        for found in self._pages(self._stocks, "/stocks/bars", query, "bars"):
-            yield Page(*market_rows.bars(found, symbols, expected))
+        # the next page is on its way while this one is read
+        for batch in arriving(self._pages(self._stocks, "/stocks/bars", query, "bars"), ahead=2):
+            for found in batch:
+                yield Page(*market_rows.bars(found, symbols, expected))
 
     def actions(
         self, symbols: Sequence[str], first: pd.Timestamp, last: pd.Timestamp
@@ -200,7 +205,8 @@ class JsonSession(TimedSession):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As `TimedSession.send`."""
-        response = super().send(request, **kwargs)
+        response = super().send(request, **{**kwargs, "stream": True})
+        response._content = b"".join(response.iter_content(PIECE))
         response.encoding = "utf-8"
         response.json = partial(_parsed, response.content)  # type: ignore[method-assign]
         return response

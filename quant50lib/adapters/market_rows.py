@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,14 @@ def bars(
     Left out are rows without a price or a volume, of symbols or sessions nobody asked for, and of
     days on which the exchange is closed.
     """
-    frame = _frame(found or {})
+    told = found or {}
+    frame, code = _frame(told)
     trouble = {
-        "not a symbol that was asked for": ~frame["symbol"].isin(symbols),
-        "not a session that was asked for": ~frame["session"].isin(expected),
-        UNUSED: frame[list(NEEDED)].isna().any(axis=1),
+        "not a symbol that was asked for": ~np.isin(list(told), list(symbols))[code],
+        "not a session that was asked for": ~frame["session"].isin(expected).to_numpy(),
+        UNUSED: np.isnan(frame[list(NEEDED)].to_numpy()).any(axis=1),
     }
-    bad = np.logical_or.reduce([applies.to_numpy() for applies in trouble.values()])
+    bad = np.logical_or.reduce(list(trouble.values()))
     dropped: list[str] = []
     refused = frame.iloc[:0]
     if bad.any():
@@ -57,24 +59,25 @@ def bars(
         rows = frame.assign(why=why)[bad].itertuples()
         dropped = [f"{row.symbol} {str(row.session)[:10]}: {row.why}" for row in rows]
         refused = frame[why == UNUSED]
-        frame = frame[~bad].reset_index(drop=True)
-    return _sorted(frame), dropped, refused[["symbol", "session"]]
+        frame, code = frame[~bad].reset_index(drop=True), code[~bad]
+    return _sorted(frame, list(told), code), dropped, refused[["symbol", "session"]]
 
 
-def _frame(found: Mapping[str, list[dict[str, Any]]]) -> pd.DataFrame:
-    """All rows of a page that are objects, with the store's columns and types."""
-    series = [list(_objects(rows)) for rows in found.values()]
-    flat = [bar for rows in series for bar in rows]
-    codes = np.repeat(np.arange(len(series)), [len(rows) for rows in series])
-    names = pa.array(found, pa.string()).take(pa.array(codes))
-    frame = pa.table({"symbol": names}).to_pandas().astype({"symbol": "str"})
-    frame["session"] = _session(_column(flat, "t"))
-    numbers = {name: _number(_column(flat, key)) for key, name in BAR_FIELDS.items()}
-    return frame.assign(**numbers)
+def _frame(told: Mapping[str, list[dict[str, Any]]]) -> tuple[pd.DataFrame, np.ndarray]:
+    """All rows of a page that are objects, with the store's types, and the number of each's symbol."""
+    series = [_objects(rows) for rows in told.values()]
+    flat = list(chain.from_iterable(series))
+    code = np.repeat(np.arange(len(series)), [len(rows) for rows in series])
+    names = pa.table({"symbol": pa.array(told, pa.string()).take(pa.array(code))})
+    columns = {"symbol": names.to_pandas()["symbol"].astype("str")}
+    columns |= {"session": _session(_column(flat, "t"))}
+    columns |= {name: _number(_column(flat, key)) for key, name in BAR_FIELDS.items()}
+    return pd.DataFrame(columns, copy=False), code
 
 
-def _objects(rows: Any) -> Iterable[dict[str, Any]]:
-    return (bar for bar in rows or () if isinstance(bar, dict))
+def _objects(rows: Any) -> list[dict[str, Any]]:
+    found = list(rows or ())
+    return found if set(map(type, found)) == {dict} else [b for b in found if isinstance(b, dict)]
 
 
 def _column(bars: list[dict[str, Any]], key: str) -> list[Any]:
@@ -101,13 +104,14 @@ def _session(stamps: Sequence[Any]) -> pd.Series:
     return local.astype("datetime64[us]").take(codes).reset_index(drop=True)
 
 
-def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+def _sorted(frame: pd.DataFrame, names: list[str], code: np.ndarray) -> pd.DataFrame:
     """By symbol and session, as an honest page already is."""
-    codes, _ = pd.factorize(frame["symbol"], sort=True)
-    order = np.lexsort([frame["session"].to_numpy(), codes])
-    if (order == np.arange(len(order))).all():
+    rank = np.argsort(np.argsort(names))[code] if names else code
+    session = frame["session"].to_numpy().astype(np.int64)
+    step = np.diff(rank)
+    if ((step > 0) | ((step == 0) & (np.diff(session) >= 0))).all():
         return frame
-    return frame.take(order).reset_index(drop=True)
+    return frame.take(np.lexsort([session, rank])).reset_index(drop=True)
 
 
 def actions(

@@ -285,16 +285,18 @@ class Store(StoreFile):
         with self.writing() as connection:
             connection.register("fresh_frame", table.to_arrow(frame))
             connection.execute(table.meet)
-            known = connection.execute(f"SELECT count(*) FROM {MET}").fetchall() != [(0,)]
-            connection.execute(*((table.stage, moment) if known else (table.stage_unseen,)))
+            following = _next_moment(connection, table.name, moment["known_at"])
+            if connection.execute(f"SELECT count(*) FROM {MET}").fetchall() == [(0,)]:
+                new = connection.execute(table.insert(table.unseen), moment).fetchall()
+                return Stored(new[0][0], 0)
+            connection.execute(table.stage, moment)
             counts = connection.execute(
                 "SELECT count(*), count(*) FILTER (WHERE revises) FROM staged"
             ).fetchall()
-            following = _next_moment(connection, table.name, moment["known_at"])
             if following is not None:
                 eve = following - dt.timedelta(microseconds=1)
                 connection.execute(table.reassert, {"next": following, "eve": eve})
-            connection.execute(table.insert, moment)
+            connection.execute(table.insert(), moment)
         return Stored(*counts[0])
 
 

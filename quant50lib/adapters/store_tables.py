@@ -46,12 +46,11 @@ class AppendOnly:
         """SQL for every row that was ever known."""
         return f"SELECT {', '.join(self.columns)}, known_at, source FROM {self.name}"
 
-    @property
-    def insert(self) -> str:
-        """SQL that stores `staged` as known at `$known_at`."""
+    def insert(self, rows: str = "staged") -> str:
+        """SQL that stores rows, by default those of `staged`, as known at `$known_at`."""
         return (
             f"INSERT INTO {self.name} SELECT {', '.join(self.columns)}, $known_at, "
-            "(SELECT value FROM meta WHERE key = 'source') FROM staged"
+            f"(SELECT value FROM meta WHERE key = 'source') FROM {rows}"
         )
 
     @property
@@ -93,13 +92,10 @@ class AppendOnly:
         )
 
     @property
-    def stage_unseen(self) -> str:
-        """SQL that puts the rows of `fresh_frame` into `staged` where none of their keys is known."""
-        return f"""
-        CREATE OR REPLACE TEMP TABLE staged AS
-        SELECT DISTINCT {', '.join(self.columns)}, false AS revises FROM fresh_frame
-        ORDER BY {', '.join(self.key)}
-        """
+    def unseen(self) -> str:
+        """SQL for the rows of `fresh_frame`, each once, where none of their keys is known."""
+        columns = ", ".join(self.columns)
+        return f"(SELECT DISTINCT {columns} FROM fresh_frame ORDER BY {', '.join(self.key)})"
 
     @property
     def stage(self) -> str:

@@ -132,7 +132,7 @@ class StageContext:
 
     def scraps(self) -> dict[str, dict[str, Any]]:
         """The headline values that the stages before this one recorded."""
-        return scraps.read_all(self.folder)
+        return scraps.read_all(self.folder, self.stage.number)
 
     # -- market data as it was known ------------------------------------------------------------
 
@@ -318,6 +318,18 @@ class StageContext:
             self.settings.execute,
             page=self.home.reports / page_name(self.run_date),
         )
+
+    @property
+    def brakes(self) -> dict[str, Any]:
+        """What keeps orders back: why the kill switch is on, and the frozen names.
+
+        Empty for a run that does not look at the account.
+        """
+        if self.shadow:
+            return {}
+        frozen = sorted(self.ledger.frozen().items())
+        told = [f"{symbol}: {reason}" for symbol, reason in frozen]
+        return {"kill_switch": self.ledger.halted() or None, "frozen": told}
 
     def plan(
         self,

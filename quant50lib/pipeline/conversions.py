@@ -17,7 +17,7 @@ import pandas as pd
 
 from quant50lib.adapters.broker_records import Activity
 from quant50lib.adapters.journal import Ledger
-from quant50lib.pipeline.resolve import each
+from quant50lib.pipeline.resolve import Row, each
 from quant50lib.services.comparison import SAME_ACTION
 from quant50lib.services.execute import SPLITS
 from quant50lib.services.ledger import (
@@ -66,7 +66,7 @@ FATES = {
 
 def effective_between(
     actions: pd.DataFrame, kinds: Collection[str], since: pd.Timestamp, at: pd.Timestamp
-) -> Iterator[tuple[pd.Timestamp, pd.Series]]:
+) -> Iterator[tuple[pd.Timestamp, Row]]:
     """Ex-date and row of actions of the given kinds that took effect after one instant and up to another."""
     chosen = actions[actions["type"].isin(kinds)]
     recent = chosen[chosen["ex_date"] >= since.tz_localize(None).normalize() - OVERLAP]
@@ -244,9 +244,7 @@ def _parent(activity: Activity, actions: pd.DataFrame) -> str:
     return "" if row is None else str(row["symbol"])
 
 
-def _action_of(
-    kind: str, activity: Activity, actions: pd.DataFrame, column: str
-) -> pd.Series | None:
+def _action_of(kind: str, activity: Activity, actions: pd.DataFrame, column: str) -> Row | None:
     """The action of the table that an activity reports."""
     if column not in actions:
         return None
@@ -280,7 +278,7 @@ def supposed(
 
 
 def _supposed(
-    row: pd.Series, ex_date: pd.Timestamp, owned: Decimal, prices: Mapping[str, Decimal]
+    row: Row, ex_date: pd.Timestamp, owned: Decimal, prices: Mapping[str, Decimal]
 ) -> Conversion | Swap | None:
     kind, other = FATES[row["type"]], row.get("other_symbol") or ""
     cash = owned * decimal(row["cash"]) if pd.notna(row["cash"]) else ZERO
@@ -298,7 +296,7 @@ def _supposed(
     return Swap(event_id, kind, row["symbol"], gone, other, come, when, cash, row["type"], price)
 
 
-def _ratio(row: pd.Series) -> Decimal:
+def _ratio(row: Row) -> Decimal:
     if pd.isna(row["new_rate"]) or pd.isna(row["old_rate"]):
         return Decimal(1)
     with localcontext(prec=50):

@@ -22,6 +22,7 @@ from quant50lib.errors import (
 from quant50lib.pipeline.resolve import (
     SENDS,
     UNCLEAR,
+    Row,
     Sleep,
     each,
     resolve_orders,
@@ -33,7 +34,7 @@ from quant50lib.services.ledger import SHARE, decimal
 from quant50lib.settings import ExecuteSettings
 
 #: so many orders are written down as being sent at once: each write has to reach the disk
-AHEAD = 4
+AHEAD = 16
 #: what is being done, how many orders are done, how many there are
 Progress = Callable[[str, int, int], None]
 
@@ -152,7 +153,7 @@ class Dispatch:
             kept = [Step(name, "planned", reason="not sent after all") for name in ahead]
             self.ledger.advance([*answers, *kept], self.at)
 
-    def _send(self, order: pd.Series) -> Step:
+    def _send(self, order: Row) -> Step:
         """Send once; what came of it."""
         name, qty = order["client_order_id"], decimal(order["qty"]).quantize(SHARE)
         try:

@@ -3,7 +3,8 @@
 1. executions: joined to our orders by the broker's id of the order; one that came to light after we
    gave its order up is adopted by our own name of it;
 2. corporate actions: as `pipeline.conversions` makes them from the table and from activities;
-3. payments: every other activity that moved cash, and memos of dividends that were never paid.
+3. payments: every other activity that moved cash, and memos of dividends that were never paid; one
+   that the broker cancels or replaces after it was booked is revised by a payment of its own.
 
 Each event has an id that is the same whenever and from whichever source it is made, so that looking
 twice books once.
@@ -20,6 +21,7 @@ import pandas as pd
 from quant50lib.adapters.broker import Broker
 from quant50lib.adapters.broker_records import Activity
 from quant50lib.adapters.broker_records import Execution as BrokerFill
+from quant50lib.adapters.broker_words import CORRECTION
 from quant50lib.adapters.journal import Ledger
 from quant50lib.pipeline.conversions import (
     OVERLAP,
@@ -35,6 +37,8 @@ from quant50lib.pipeline.resolve import known_by_broker
 from quant50lib.services.comparison import number
 from quant50lib.services.ledger import (
     MEMO,
+    REVISED,
+    ZERO,
     Conversion,
     Entry,
     Event,
@@ -64,13 +68,14 @@ def book_news(broker: Broker, ledger: Ledger, actions: pd.DataFrame, at: pd.Time
     fills = [fill for fill in broker.executions(after=since) if fill.at > since]
     executions, strangers = _executions(broker, ledger, fills, since)
     activities = [found for found in broker.activities(after=since) if found.at > since]
-    moved = put_together(activities)
+    standing = in_force(activities)
+    moved = put_together(standing)
     prices = _prices(broker) if moved else {}
     with ledger.held():
         splits = new_splits(ledger, table_splits(actions, since, at))
         changes = conversions(ledger, moved, splits, actions, prices)
         paid = [activity for activity in activities if not moves_shares(activity)]
-        payments = [payment for activity in paid for payment in _payments(activity)]
+        payments = _payments(ledger, paid, standing, at)
         booked = ledger.book([*splits, *changes, *executions, *payments])
         booked += ledger.book(corrections(ledger, moved))
         booked += ledger.book(_dividends(ledger, actions, since, at))
@@ -84,7 +89,7 @@ def since_of(ledger: Ledger) -> pd.Timestamp:
 
 
 def _words(fill: BrokerFill) -> str:
-    return f"{fill.side} {number(fill.qty)} {fill.symbol} at {number(fill.price)}, {fill.at}"
+    return f"{fill.side} {number(fill.qty)} {fill.symbol} at {number(fill.price)}, {fill.at:%Y-%m-%d %H:%M} UTC"
 
 
 def _prices(broker: Broker) -> dict[str, Decimal]:
@@ -138,18 +143,49 @@ def _adoptable(fill: BrokerFill) -> Conversion:
 # -- payments -----------------------------------------------------------------------------------------
 
 
-def _payments(activity: Activity) -> Iterator[Payment]:
+def in_force(activities: list[Activity]) -> list[Activity]:
+    """Those that count: not cancelled, and not replaced by a later correction of their group."""
+    standing: dict[str, Activity] = {}
+    for activity in filter(lambda found: found.happened, activities):
+        if activity.status == CORRECTION and activity.group:
+            replaced = {name for name, old in standing.items() if _same_matter(old, activity)}
+            standing = {name: old for name, old in standing.items() if name not in replaced}
+        standing[activity.activity_id] = activity
+    return list(standing.values())
+
+
+def _same_matter(one: Activity, other: Activity) -> bool:
+    return (one.group, one.kind, one.symbol) == (other.group, other.kind, other.symbol)
+
+
+def _payments(
+    ledger: Ledger, paid: list[Activity], standing: list[Activity], at: pd.Timestamp
+) -> list[Payment]:
+    """Cash that moved, and what brings payments that were booked to what became of them."""
+    counts = {activity.activity_id for activity in standing}
+    found: list[Payment] = []
+    for activity in paid:
+        stands = activity.amount if activity.activity_id in counts else ZERO
+        revised = activity.status != "executed" or activity.activity_id not in counts
+        booked = ledger.paid_under(activity.activity_id) if revised else None
+        if booked is None:
+            found += _payment(activity, activity.activity_id, stands, activity.at)
+        else:  # the past stays as it was told: the change counts from when it is seen
+            name = f"{activity.activity_id}{REVISED}{at:%Y%m%dT%H%M%S%f}"
+            found += _payment(activity, name, stands - booked, at)
+    return found
+
+
+def _payment(
+    activity: Activity, event_id: str, amount: Decimal, at: pd.Timestamp
+) -> Iterator[Payment]:
     """Cash that moved; a dividend that is paid is no longer due."""
-    if not activity.amount:
+    if not amount:
         return
     kind = "flow" if activity.kind in FLOWS else activity.kind.lower()
-    yield Payment(
-        activity.activity_id, kind, activity.amount, activity.at, activity.symbol, activity.detail
-    )
+    yield Payment(event_id, kind, amount, at, activity.symbol, activity.detail)
     if activity.kind == "DIV":
-        yield Payment(
-            f"{activity.activity_id}-paid", MEMO, -activity.amount, activity.at, activity.symbol
-        )
+        yield Payment(f"{event_id}-paid", MEMO, -amount, at, activity.symbol)
 
 
 def _dividends(

@@ -47,7 +47,7 @@ class Reconciliation:
     positions: dict[str, Position]  # the broker's
     cash: Decimal  # the broker's
     frozen: dict[str, str]  # names in which nothing may be sent, and why
-    remarks: list[str]  # orders at which a person should look
+    remarks: list[str]  # orders, and news of the broker, at which a person should look
 
     @property
     def differences(self) -> list[Line]:
@@ -138,8 +138,13 @@ def examine(
         positions=positions,
         cash=account.cash,
         frozen=frozen,
-        remarks=remarks(ours),
+        remarks=[*remarks(ours), *_unheard_of(broker)],
     )
+
+
+def _unheard_of(broker: Broker) -> list[str]:
+    """What the broker says that we do not know, in one line."""
+    return [f"the broker's replies, new to us: {', '.join(broker.unknown)}"] * bool(broker.unknown)
 
 
 def _kind(entry: Entry) -> str:

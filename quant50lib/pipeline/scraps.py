@@ -62,7 +62,12 @@ def read(notebook: Path) -> dict[str, Any]:
     return dict(scrapbook.read_notebook(str(notebook)).scraps.data_dict)
 
 
-def read_all(folder: Path) -> dict[str, dict[str, Any]]:
-    """Scraps of the finished notebooks of a run, by stage."""
+def read_all(folder: Path, before: int | None = None) -> dict[str, dict[str, Any]]:
+    """Scraps of the finished notebooks of a run, by stage; only of those numbered lower."""
     found = sorted((folder / "notebooks").glob("[0-9]*_*.ipynb"))
-    return {path.stem.split("_", 1)[1]: read(path) for path in found}
+    named = {path: path.stem.split("_", 1) for path in found}
+    return {
+        name: read(path)
+        for path, (number, name) in named.items()
+        if before is None or int(number) < before
+    }

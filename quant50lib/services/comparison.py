@@ -183,8 +183,9 @@ def explained(lines: Sequence[Line], page: str = "") -> str:
     """Why the desk stops: all that differs, and what to do next."""
     table = as_frame(lines)[["what", "name", "ours", "theirs", "difference"]]
     where = f"the page {page} shows both sides; " if page else ""
+    places = "1 place" if len(lines) == 1 else f"{len(lines)} places"
     return (
-        f"our books and the broker's differ in {len(lines)} places, and no corporate action "
+        f"our books and the broker's differ in {places}, and no corporate action "
         "or activity explains it:\n"
         f"{table.to_string(index=False)}\n"
         f"nothing is traded until they agree: {where}look at the account's activities, and "

@@ -7,11 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from quant50lib.services.comparison import Line
 
+ADVICE = (
+    "<p>Nothing is traded until the two sides agree. Look at the account's activities at the broker; "
+    'then <code>quant50 reconcile --adopt "REASON"</code> takes its side over into our books, or, '
+    "if it is the broker's side that will change, wait and run the day again.</p>"
+)
 HEADS = ("What", "Name", "Ours", "Theirs", "Difference", "Remark")
 STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
   color: #1b2733; background: #fff; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
+p { max-width: 48rem; } code { font-size: .95em; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #d8dee4;
   vertical-align: top; }
@@ -31,15 +37,18 @@ def page(title: str, facts: Mapping[str, str], lines: Sequence[Line]) -> str:
         "What is explained, and keeps its name from being traded": [
             line for line in lines if line.difference and line.explained
         ],
-        "What agrees": [line for line in lines if not line.difference],
+        "What agrees": sorted(
+            [line for line in lines if not line.difference], key=lambda line: line.what == "fill"
+        ),
     }
     body = "".join(_section(heading, found) for heading, found in parts.items())
+    advice = ADVICE if parts["What differs"] else ""
     said = "".join(f"<tr>{_cell(name)}{_cell(value)}</tr>" for name, value in facts.items())
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"<h1>{html.escape(title)}</h1><table>{said}</table>{body}</body></html>\n"
+        f"<h1>{html.escape(title)}</h1><table>{said}</table>{advice}{body}</body></html>\n"
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-#: of one unit: some ten pages of bars, and names that still fit into an address
-BARS_PER_UNIT, NAMES_PER_UNIT = 100_000, 400
+#: of one unit: some hundred pages of bars, and names that still fit into an address
+BARS_PER_UNIT, NAMES_PER_UNIT = 1_000_000, 600
 
 
 @dataclass(frozen=True)

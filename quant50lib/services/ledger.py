@@ -27,6 +27,8 @@ MONEY = Decimal("0.000000000000000001")
 MEMO = "dividend_due"
 #: ends the id of an event's second entry
 SECOND = "-in"
+#: in the id of a payment that brings another to what the broker made of it later
+REVISED = "-revised-"
 #: shares that come out of nothing that we know the cost of are booked at this, US dollars each
 NOMINAL = Decimal("0.01")
 

@@ -24,11 +24,13 @@ all         use_style()                             beside(*parts, widths=()) ·
             brake_figure(RiskState, settings.risk, width)  events_table(RiskEvent)
 06 execute  orders_figure(Order, n=30)              orders_table(Order, limit=25)
             order_states_table(Order)               cash_figure(cash, Order)
+            attention_table(stage.scraps()): the kill switch, frozen names, what is odd
 07 report   document_title(title, run_date, simulated) -> str
             header(title, run_date, simulated, Kpi)
             summary(*lines), of result_line(Kpi, benchmark_returns, benchmark)
                              orders_line(Order, run_date) · limits_line(Limit)
                              risk_line(RiskState, RiskEvent) · data_line(Finding)
+                             attention_line(stage.scraps())
             equity_figure(Equity, benchmark_returns, benchmark)
             pnl_figure(Equity, sessions=60)         invested_figure(Equity, sessions=252)
             kpis_table(Kpi)                         holdings_table(Holding, Universe, limit=15)
@@ -63,6 +65,7 @@ from quant50lib.services.figures_model import (
     importance_figure,
     rank_ic_figure,
 )
+from quant50lib.services.report_attention import attention_line, attention_table
 from quant50lib.services.report_header import (
     books,
     data_health,
@@ -95,6 +98,8 @@ from quant50lib.services.report_tables import (
 __all__ = [
     "Chart",
     "Html",
+    "attention_line",
+    "attention_table",
     "base_rate_figure",
     "beside",
     "books",

@@ -106,12 +106,12 @@ def table(
     limit : int, optional
         Rows shown; what is left out is counted in a line below.
     empty : str
-        What to say in place of a table without rows.
+        What to say in place of a table without rows; may be nothing at all.
     alert : Series of bool, optional
         Rows to be set in red, aligned with `frame`.
     """
     if frame.empty:
-        return note(empty)
+        return note(empty) if empty else Html("")
     shown = frame.head(limit) if limit else frame
     cells = pd.DataFrame(
         {name: [column.cell(value) for value in shown[name]] for name, column in columns.items()}

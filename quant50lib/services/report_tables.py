@@ -26,7 +26,7 @@ NO_FILLS = "no fills yet: the first orders fill at the next open"
 
 
 def findings_table(findings: pd.DataFrame, limit: int = 20) -> Html:
-    """What the quality gates saw, worst first."""
+    """What the quality gates saw, worst first; where that is nothing, `gates_table` says so."""
     rows = findings.assign(rank=findings["severity"].map(SEVERITY), where=findings["symbol"])
     rows["where"] = rows["where"].where(rows["where"] != "", "market")
     rows = rows.sort_values(["rank", "session", "symbol"], ascending=[True, False, True])
@@ -37,9 +37,7 @@ def findings_table(findings: pd.DataFrame, limit: int = 20) -> Html:
         "gate": text("Gate", lambda gate: gate.replace("_", " ")),
         "detail": text("Detail", wrap=True),
     }
-    return table(
-        rows, columns, limit, "every gate passed: nothing to report", rows["severity"] == "stop"
-    )
+    return table(rows, columns, limit, "", rows["severity"] == "stop")
 
 
 def gates_table(findings: pd.DataFrame, named: int = 30) -> Html:
@@ -189,6 +187,11 @@ def _event_value(rule: str, value: float) -> str:
     return f"{value:.0f} sessions" if rule in ("barred", "rearm") else pct(value, 2)
 
 
+def _plain(reason: str) -> str:
+    """A reason without our code names' underscores."""
+    return reason.replace("_", " ")
+
+
 def order_states_table(orders: pd.DataFrame) -> Html:
     """Orders by state and side: how many, for how much, and why where they were not sent."""
     reasons = orders["reason"].where(orders["reason"] != "")
@@ -207,7 +210,7 @@ def order_states_table(orders: pd.DataFrame) -> Html:
         "side": text("Side"),
         "count": Column("Orders", lambda n: num(n, 0)),
         "notional": Column("Notional", usd),
-        "reason": text("Why", wrap=True),
+        "reason": text("Why", _plain, wrap=True),
     }
     return table(rows, columns, empty=NO_ORDERS)
 
@@ -223,7 +226,7 @@ def orders_table(orders: pd.DataFrame, limit: int = 25) -> Html:
         "price": Column("Last close", lambda price: usd(price, 2)),
         "notional": Column("Notional", usd),
         "state": text("State", lambda state: state.replace("_", " ")),
-        "reason": text("Why", wrap=True),
+        "reason": text("Why", _plain, wrap=True),
     }
     if (rows["reason"] == "").all():
         del columns["reason"]

@@ -110,14 +110,14 @@ def survivorship_table(found: Survivorship) -> Html:
         "members": _count("members"),
         "priced": _count("with bars then"),
         "alive": _count("still traded at the end"),
-        "share": text("share alive", pct),
+        "share": Column("share alive", pct),
     }
     facts = {
         "Members at any time": num(found.ever, 0),
         "Members without a single bar": _some(found.absent),
         "Equal-weight return a year, all names": pct(found.listed_annual, 2),
         "… of those that were members at the time": pct(found.members_annual, 2),
-        "Survivorship adds, at least": f"{pct(found.bias_annual, 2)} a year",
+        "Survivorship adds, at least": _added(found),
         "Verdict": _verdict(found),
     }
     return stack(table(years, columns, empty="no sessions"), facts_table(facts))
@@ -130,6 +130,13 @@ def _count(head: str) -> Column:
 def _some(names: tuple[str, ...], most: int = 12) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{len(names)}" + (f": {', '.join(names[:most])}{more}" if names else "")
+
+
+def _added(found: Survivorship) -> str:
+    """The bound; a list in which every name was a member all the time measures nothing."""
+    if abs(found.bias_annual) < 1e-9:
+        return "not to be measured: the list tells of no name that came or went"
+    return f"{pct(found.bias_annual, 2)} a year"
 
 
 def _verdict(found: Survivorship) -> str:

@@ -85,7 +85,7 @@ def figures(exchange: Book) -> Figures:
         last_equity=last_equity,
         last_maintenance_margin=last_maintenance,
         multiplier=multiplier,
-        reserved=sum((order.reserved for order in exchange.working.values()), ZERO),
+        reserved=exchange.working.reserved,
         short_market_value=shorts,
     )
 

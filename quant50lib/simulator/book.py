@@ -35,6 +35,7 @@ from quant50lib.simulator.timetable import (
     timetable,
     utc_text,
 )
+from quant50lib.simulator.working import Working
 
 CONFIGURATION: dict[str, Any] = {
     "disable_overnight_trading": False,
@@ -74,7 +75,7 @@ class Book:
     account: Account
     orders: dict[str, Order]  # by id, in the order of their arrival
     by_client_id: dict[str, Order]
-    working: dict[str, Order]  # the open ones
+    working: Working  # the open ones
     positions: dict[str, Position]
     activities: list[Activity]
     ledger: list[Entry]
@@ -115,7 +116,7 @@ class Book:
         self.activities = self._file.load("activities")
         self.ledger = self._file.load("ledger")
         self.closes = self._file.load("closes")
-        self.working = {o.id: o for o in self.orders.values() if o.is_open}
+        self.working = Working(o for o in self.orders.values() if o.is_open)
         self._dirty = {}
 
     def reset(self, rules: Rules, now: int) -> None:
@@ -129,7 +130,7 @@ class Book:
             "no_shorting": rules.no_shorting,
         }
         self.orders, self.by_client_id, self.positions = {}, {}, {}
-        self.activities, self.ledger, self.closes, self.working = [], [], [], {}
+        self.activities, self.ledger, self.closes, self.working = [], [], [], Working()
         self.pay(Decimal(rules.cash), now, "opening balance")
         self._save(empty_first=True)
         self.prices.prepare(now)
@@ -156,6 +157,7 @@ class Book:
         live = [(kind, record) for (kind, _), record in self._dirty.items() if record is not None]
         gone = [key for key, record in self._dirty.items() if record is None]
         self._file.save(self._meta(), live, gone=gone, empty_first=empty_first)
+        self.working.settle()
         self._dirty = {}
 
     @property
@@ -176,10 +178,7 @@ class Book:
     def touch(self, order: Order) -> None:
         """Have the order written, and counted among the open ones if it is."""
         self._dirty["orders", str(order.seq)] = order
-        if order.is_open:
-            self.working[order.id] = order
-        else:
-            self.working.pop(order.id, None)
+        self.working.put(order)
 
     def _number(self) -> int:
         self.account.sequence += 1

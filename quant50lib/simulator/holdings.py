@@ -13,8 +13,7 @@ from quant50lib.simulator.records import EXACT, ZERO, Position, divide, text
 
 def held_for_orders(exchange: Book, symbol: str) -> Decimal:
     """Shares that open orders have set aside to close the position, not below zero."""
-    mine = (order for order in exchange.working.values() if order.symbol == symbol)
-    return sum((order.held_shares for order in mine), ZERO)
+    return sum((order.held_shares for order in exchange.working.of(symbol)), ZERO)
 
 
 def available(exchange: Book, position: Position) -> Decimal:

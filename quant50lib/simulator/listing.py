@@ -112,8 +112,7 @@ def list_activities(exchange: Exchange, query: Query, kind: str | None) -> list[
     chosen = _Filter(query, kind)
     latest = max(exchange.now, exchange.account.stamp)
     made = (a for a in exchange.activities if a.created_at <= latest)
-    found = sorted((a for a in made if chosen(a)), key=lambda a: (a.created_at, a.seq))
-    found = found[::-1] if descending else found
+    found = sorted(filter(chosen, made), key=_created, reverse=descending)
     token = query.get("page_token")
     if token:
         ids = [activity.id for activity in found]
@@ -122,6 +121,10 @@ def list_activities(exchange: Exchange, query: Query, kind: str | None) -> list[
         found = found[ids.index(token) + 1 :]
     most = len(exchange.activities) + MOST_ACTIVITIES if query.get("date") else MOST_ACTIVITIES
     return [activity.body for activity in found[: _number(query, "page_size", most, most)]]
+
+
+def _created(activity: Activity) -> tuple[int, int]:
+    return activity.created_at, activity.seq
 
 
 class _Filter:

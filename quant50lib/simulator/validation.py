@@ -197,8 +197,8 @@ def _check_wash(exchange: Life, request: OrderRequest, replaced: Order | None) -
     """An account must not trade with itself; groups and trailing stops are exempt."""
     if request.order_class or request.kind == "trailing_stop":
         return
-    for order in exchange.working.values():
-        if order.symbol != request.symbol or order.side == request.side or order is replaced:
+    for order in exchange.working.of(request.symbol):
+        if order.side == request.side or order is replaced:
             continue
         if order.order_class or order.kind == "trailing_stop" or order.awaits:
             continue

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 #: how far the thread may be ahead
-AHEAD = 8
+AHEAD = 32
 PATIENCE_SECONDS = 0.1
 
 
-def arriving(items: Iterator[Item], ahead: int = AHEAD) -> Iterator[list[Item]]:
+def arriving(
+    items: Iterator[Item], gather_seconds: float = 0.0, ahead: int = AHEAD
+) -> Iterator[list[Item]]:
     """All that has arrived since the last look, in order; waits where that is nothing.
 
-    What the iterator raises is raised here, after everything that came before it. Where the caller
+    From the first item of a batch on it waits `gather_seconds` for more, but no longer than the
+    queue has room. What the iterator raises is raised here, after everything that came before it. Where the caller
     stops early, the thread ends after the item that it is at.
     """
     waiting: queue.Queue[Item | _End] = queue.Queue(ahead)
@@ -27,7 +32,7 @@ def arriving(items: Iterator[Item], ahead: int = AHEAD) -> Iterator[list[Item]]:
     try:
         end = None
         while end is None:
-            batch, end = _taken(waiting)
+            batch, end = _taken(waiting, gather_seconds, ahead)
             if batch:
                 yield batch
         if end.error is not None:
@@ -68,14 +73,20 @@ def _put(item: Item | _End, waiting: queue.Queue[Item | _End], given_up: threadi
     return False
 
 
-def _taken(waiting: queue.Queue[Item | _End]) -> tuple[list[Item], _End | None]:
-    """At least one item and whatever else is there, and the end if it has come."""
+def _taken(
+    waiting: queue.Queue[Item | _End], gather_seconds: float, most: int
+) -> tuple[list[Item], _End | None]:
+    """At least one item and whatever else is there or comes soon, and the end if it has come."""
     batch: list[Item] = []
-    while True:
+    deadline = math.inf
+    while len(batch) < most:
+        left = max(deadline - time.monotonic(), 0.0)
         try:
-            item = waiting.get(block=not batch)
+            item = waiting.get(timeout=None if deadline == math.inf else left)
         except queue.Empty:
-            return batch, None
+            break
         if isinstance(item, _End):
             return batch, item
         batch.append(item)
+        deadline = min(deadline, time.monotonic() + gather_seconds)
+    return batch, None

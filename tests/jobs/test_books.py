@@ -93,7 +93,7 @@ def test_a_difference_is_exit_7_until_it_is_adopted_for_a_reason(
     assert gaps == {"AAA": "+3"}
     posts = len(twins.requests_of(running, "POST")) + len(twins.requests_of(running, "DELETE"))
     adopted = quant50("reconcile", "--adopt", "my own trade, 3 AAA")
-    assert adopted.exit_code == 0 and "1 events adopted" in adopted.stdout, adopted.output
+    assert adopted.exit_code == 0 and "events adopted: 1" in adopted.stdout, adopted.output
     entry = Ledger(home.ledger).position_entries()[-1]
     assert entry.qty == 3 and ": my own trade, 3 AAA (buy 3 AAA at" in entry.detail
     assert quant50("reconcile").exit_code == 0

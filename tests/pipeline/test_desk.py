@@ -455,6 +455,8 @@ def test_an_account_that_was_reset_stops_the_desk_until_that_is_adopted(
 class Scripted:
     """A broker that says what it is told to say."""
 
+    unknown: tuple[str, ...] = ()
+
     def __init__(self, at: pd.Timestamp, cash: str) -> None:
         self.at, self.cash = at, cash
         self.held: dict[str, str] = {}
@@ -511,6 +513,59 @@ def test_payments_move_cash_and_a_paid_dividend_is_no_longer_due(books: Ledger) 
     assert (line["cash"], line["flow"], line["dividends"]) == (1502.49, 500.0, 0.0)
     assert opening.equity["flow"].tolist() == [0.0]
     assert done.summary["payments_booked"] == 4
+
+
+def test_an_activity_that_the_broker_takes_back_or_replaces_ends_at_what_it_made_of_it(
+    books: Ledger,
+) -> None:
+    broker = Scripted(dates.scheduled(DAY), "1000")
+    settled(broker, books, DAY)
+    books.book([Payment("due", MEMO, D("3"), dates.open_of(NEXT), "CCC")])
+    fee = {"group_id": "g", "symbol": "AAA"}
+    flow, paid = activity(1, "CSD", "500", 12), activity(2, "DIV", "3", 13, symbol="CCC")
+    charged = activity(3, "FEE", "-0.51", 14, **fee)
+    never = activity(4, "INT", "9", 15, status="canceled")
+    broker.at, broker.cash = dates.scheduled(NEXT), "1502.49"
+    broker.events = [flow, paid, charged, never]
+    first = settled(broker, books, NEXT)
+    assert first.summary["cash"] == 1502.49 and books.dividends_due() == 0
+
+    broker.events = [
+        flow | {"status": "canceled"},
+        paid | {"status": "correct", "net_amount": "2.8"},
+        charged,
+        activity(5, "FEE", "-0.40", 16, status="correct", **fee),
+        never,
+    ]
+    broker.at += pd.Timedelta(hours=1)
+    broker.cash = "1002.40"  # 1000 + 2.80 - 0.40
+    again = settled(broker, books, NEXT)
+    assert books.cash() == D("1002.40") and books.dividends_due() == D("0.2")
+    assert again.equity["flow"].tolist() == first.equity["flow"].tolist()  # the past stays
+    broker.at += pd.Timedelta(hours=1)
+    assert settled(broker, books, NEXT).summary["payments_booked"] == 0
+    broker.events[0] = flow | {"status": "correct", "net_amount": "200"}
+    broker.at, broker.cash = dates.scheduled(twins.SESSIONS[3]), "1202.40"
+    later = settled(
+        broker, books, twins.SESSIONS[3]
+    )  # what is seen after a close is the next day's
+    assert later.equity["flow"].tolist() == [0, 500, -500] and books.cash() == D("1202.40")
+
+
+def test_shares_of_an_activity_that_was_cancelled_are_not_booked(books: Ledger) -> None:
+    broker = Scripted(dates.scheduled(DAY), "1000")
+    settled(broker, books, DAY)
+    broker.at = dates.scheduled(NEXT)
+    broker.events = [activity(1, "SPIN", "0", 20, symbol="NEW", qty="2", status="canceled")]
+    assert settled(broker, books, NEXT).holding.empty
+
+
+def test_words_of_the_broker_that_are_new_are_put_before_a_person(books: Ledger) -> None:
+    broker = Scripted(dates.scheduled(DAY), "1000")
+    assert settled(broker, books, DAY).summary["to_look_at"] == []
+    broker.unknown = ("order.status = 'quantum'", "account.tier")
+    (said,) = settled(broker, books, DAY).summary["to_look_at"]
+    assert "order.status = 'quantum', account.tier" in said
 
 
 def test_a_merger_into_cash_is_booked_from_its_activity(books: Ledger) -> None:

@@ -60,6 +60,7 @@ def test_a_recorded_scrap_is_read_back_and_shown(tmp_path):
         str(source), str(out), kernel_name="python3", language="python", progress_bar=False
     )
     known = {"equity": 123456.789, "missing": None, "on": True, "names": []}
-    assert scraps.read_all(tmp_path) == {"x": {"day": known}}
+    assert scraps.read_all(tmp_path) == {"x": {"day": known}} == scraps.read_all(tmp_path, 2)
+    assert scraps.read_all(tmp_path, 1) == {}
     shown = nbformat.read(out, 4).cells[0].outputs[-1]["data"]["text/html"]
     assert "123,456.79" in shown and "yes" in shown

@@ -155,8 +155,10 @@ def test_without_data_a_sentence_stands_in_place_of_axes(name: str) -> None:
 @pytest.mark.parametrize(
     "piece",
     [
-        report.findings_table(contracts.Finding.empty()),
-        report.gates_table(contracts.Finding.empty()),
+        report.stack(
+            report.gates_table(contracts.Finding.empty()),
+            report.findings_table(contracts.Finding.empty()),
+        ),
         report.extremes_table(contracts.Feature.empty()),
         report.folds_table(contracts.Fold.empty()),
         report.limits_table(contracts.Limit.empty()),
@@ -170,6 +172,7 @@ def test_without_data_a_sentence_stands_in_place_of_axes(name: str) -> None:
 )
 def test_without_rows_a_sentence_stands_in_place_of_a_table(piece: report.Html) -> None:
     assert "<table" not in piece.markup and len(words(piece)) > 5
+    assert piece.markup.count("<p") == 1  # once
 
 
 @pytest.mark.parametrize(
@@ -708,3 +711,49 @@ def test_every_function_that_is_promised_exists() -> None:
     assert set(report.__all__) <= set(dir(report))
     pictured = {name for name in report.__all__ if name.endswith(("_figure", "_table", "_line"))}
     assert pictured - promised == {"facts_table"}
+
+
+# ── what waits for a person ──────────────────────────────────────────────────────────────────────
+
+
+def told(
+    switch: str | None = None, frozen: tuple[str, ...] = (), odd: tuple[str, ...] = ()
+) -> dict[str, dict[str, dict[str, object]]]:
+    """What ingest and execute record for the report."""
+    return {
+        "ingest": {"books": {"to_look_at": list(odd)}},
+        "execute": {"brakes": {"kill_switch": switch, "frozen": list(frozen)}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("scraps", "line", "rows"),
+    [
+        (told("ann: news"), "KILL SWITCH on, nothing is bought: ann: news.", 1),
+        (told(frozen=("AAA: split: late", "BBB: stuck")), "Frozen, not traded: AAA, BBB.", 2),
+        (told(odd=("o1: held",)), "To look at: 1 (see Books).", 1),
+    ],
+)
+def test_what_waits_for_a_person_is_urgent_and_has_its_reason(
+    scraps: dict, line: str, rows: int
+) -> None:
+    assert report.attention_line(scraps) == (line, True)
+    shown = report.attention_table(scraps)
+    assert shown.markup.count("<tr>") == rows + 1
+    assert any(why in words(shown) for why in ("ann: news", "AAA split: late", "o1: held"))
+
+
+def test_all_three_stand_in_one_sentence_and_many_names_are_counted() -> None:
+    many = told("why", tuple(f"N{i}: late" for i in range(11)), ("odd",))
+    said, urgent = report.attention_line(many)
+    assert urgent and said.startswith("KILL SWITCH") and said.endswith("(see Books).")
+    assert "N7 and 3 more." in said and "N8" not in said
+
+
+def test_a_desk_at_rest_says_so_and_a_run_without_account_claims_nothing() -> None:
+    said, urgent = report.attention_line(told())
+    assert "switch is off" in said and not urgent
+    assert "switch is off" in words(report.attention_table(told()))
+    for scraps in ({}, {"execute": {"brakes": {}}}):
+        said, urgent = report.attention_line(scraps)
+        assert "not asked" in said and "switch" not in said and not urgent

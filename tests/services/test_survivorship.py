@@ -69,7 +69,7 @@ def test_a_list_without_dates_is_judged_by_its_bars():
     assert "names that went are still in it" in words(found)
     survivors = survivorship.measure(close.drop(columns="OLD"), names("KEPT", "NEW"), always)
     assert survivors.years["alive"].equals(survivors.years["members"])
-    assert "a list of survivors" in words(survivors)
+    assert "a list of survivors" in words(survivors) and "not to be measured" in words(survivors)
 
 
 def words(found: survivorship.Survivorship) -> str:

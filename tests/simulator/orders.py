@@ -84,7 +84,17 @@ def check_books(exchange: Exchange) -> None:
     assert {s: q for s, q in held.items() if q} == {s: p.qty for s, p in exchange.positions.items()}
     for order in exchange.orders.values():
         _check_order(exchange, order)
-    assert set(exchange.working) == {o.id for o in exchange.orders.values() if o.is_open}
+    check_reserved(exchange)
+
+
+def check_reserved(exchange: Exchange) -> None:
+    """What is kept about the open orders is what all orders come to."""
+    working = [order for order in exchange.orders.values() if order.is_open]
+    assert set(exchange.working) == {order.id for order in working}
+    assert exchange.working.reserved == sum((order.reserved for order in working), D(0))
+    for symbol in {order.symbol for order in exchange.orders.values()}:
+        ids = {order.id for order in working if order.symbol == symbol}
+        assert {order.id for order in exchange.working.of(symbol)} == ids
 
 
 def _check_order(exchange: Exchange, order: Order) -> None:

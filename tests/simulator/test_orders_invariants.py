@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal as D
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +15,11 @@ from quant50lib.simulator.account import account_reply, figures, order_reply
 from quant50lib.simulator.exchange import Exchange
 from quant50lib.simulator.holdings import available, position_reply
 from quant50lib.simulator.market import Action
+from quant50lib.simulator.records import Order
 from quant50lib.simulator.refusals import Refusal
 from quant50lib.simulator.rules import GUESSES, Rules
 from quant50lib.simulator.timetable import SECOND
-from tests.simulator.orders import check_books, make, send, set_quote
+from tests.simulator.orders import check_books, check_reserved, make, send, set_quote
 
 PRICES = st.sampled_from(["20.9", "22.35", "23.05", "101.4", "102.3", "103.6", "0.5001"])
 HOUR = 3600 * SECOND
@@ -76,6 +78,7 @@ STEPS = st.lists(
         st.tuples(st.just("release")),
         st.tuples(st.just("fill"), st.integers(0, 4)),
         st.tuples(st.just("reject"), st.integers(0, 4)),
+        st.tuples(st.just("fail"), st.integers(0, 4)),
     ),
     min_size=5,
     max_size=30,
@@ -94,7 +97,7 @@ RULES = st.fixed_dictionaries(
 def do(exchange: Exchange, step: tuple[Any, ...]) -> None:
     name, *rest = step
     orders = list(exchange.orders.values())
-    if name in ("cancel", "replace", "stick", "fill", "reject") and not orders:
+    if name in ("cancel", "replace", "stick", "fill", "reject", "fail") and not orders:
         return
     if name == "send":
         send(exchange, **rest[0])
@@ -113,8 +116,19 @@ def do(exchange: Exchange, step: tuple[Any, ...]) -> None:
             exchange.replace(order.id, {"qty": rest[1], "limit_price": rest[2]})
         elif name == "reject":
             exchange.reject(order.id, "because")
+        elif name == "fail":
+            _fail(exchange, order)
         else:
             getattr(exchange, name)(order.id)
+
+
+def _fail(exchange: Exchange, order: Order) -> None:
+    """A change that breaks in its middle, after which all is read from the file again."""
+    with pytest.raises(ZeroDivisionError), exchange.change():
+        order.move("suspended" if not order.is_open else "canceled", exchange.stamp())
+        exchange.touch(order)
+        check_reserved(exchange)
+        raise ZeroDivisionError
 
 
 @settings(max_examples=60, deadline=None)
