@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from quant50lib.commands.shared import do, err, out, shown
 from quant50lib.errors import ArchiveError
@@ -86,7 +86,9 @@ def status() -> None:
         if not found:
             out.print("no run yet: `quant50 demo` makes the first")
             return
-        table = Table("run", "session", "state", "orders sent", "equity", "stages")
+        table = Table(
+            Column("run", no_wrap=True), *("session", "state", "sent", "equity", "stages")
+        )
         for info in found[:15]:
             equity = ""
             if (info.path / "tables" / Equity.file_name()).is_file():
