@@ -28,7 +28,7 @@ NO_FORKS = {"QUANT50_RUNNER__FORK_KERNELS": "false"}
 SETTINGS = """
 [data]
 history_years = 2
-store_wait_seconds = 1.5
+store_wait_seconds = 4
 
 [model]
 n_splits = 3

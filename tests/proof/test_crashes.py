@@ -22,7 +22,7 @@ from quant50lib.simulator.process import Twin
 from tests import twins
 from tests.proof import crash, days
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 PAIRS = 8
 
 

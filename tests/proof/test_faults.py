@@ -18,7 +18,7 @@ from quant50lib.errors import Quant50Error
 from tests.proof import days
 from tests.proof.wire import World
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 #: QUANT50_PROOF=all tries every fault at every call, and this many pairs
 EVERYTHING = os.environ.get("QUANT50_PROOF") == "all"
 PAIRS = 1000 if EVERYTHING else 40

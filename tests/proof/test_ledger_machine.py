@@ -22,7 +22,7 @@ from quant50lib.utils import dates
 from quant50lib.utils.frames import typed
 from tests.proof.conftest import MEMORY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 SYMBOLS = ("AAA", "BBB", "CCC")
 NINE = Decimal("0.000000001")
 SESSIONS = dates.sessions_between("2024-01-02", "2024-12-31")

@@ -14,7 +14,7 @@ from tests import twins
 from tests.proof import days
 from tests.proof.wire import World
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 EVERY = [(name, value) for name, values in GUESSES.items() for value in values]
 WEEK = twins.SESSIONS[1:9]  # with a split of BBB and of DDD
 

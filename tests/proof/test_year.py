@@ -22,7 +22,7 @@ from tests import twins
 from tests.proof.test_faults import HTTP, STARTS, agree
 from tests.proof.wire import World
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 SESSIONS = dates.sessions_between("2023-06-30", "2024-06-28")[:251]
 SEED, STOCKS, FUNDS, HELD = 50, 24, 4, 8
 FAULTY = 0.6  # share of the evenings with a fault
