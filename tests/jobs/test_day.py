@@ -415,11 +415,12 @@ def test_a_notebook_opened_by_hand_works_and_can_send_nothing(desk, tmp_path):
     import papermill
 
     out = tmp_path / "out.ipynb"
-    both = (
-        by_hand(desk, out, "05_optimize.ipynb", "01_ingest.ipynb"),
-        by_hand(desk, tmp_path / "older.ipynb", "05_optimize.ipynb@2023-06-30"),
-    )
-    for process in both:
+    todo = {
+        out: ("05_optimize.ipynb", "01_ingest.ipynb"),
+        tmp_path / "older.ipynb": ("05_optimize.ipynb@2023-06-30",),
+    }
+    for path, names in todo.items():  # one scratch run of a desk at a time
+        process = by_hand(desk, path, *names)
         _, said = process.communicate(timeout=240)
         assert process.returncode == 0, said
     assert papermill.inspect_notebook(str(out))
