@@ -65,6 +65,11 @@ serve: setup ## the API and its page on loopback
 bench: setup-test ## measure what the README's table says, and write the table anew
 	@$(BIN)/python benchmarks/table.py
 
+.PHONY: bench-peers
+bench-peers: setup ## measure features, optimiser and back-test beside their peers, in .venv-bench
+	@scripts/setup.sh bench
+	@.venv-bench/bin/python benchmarks/peers.py $(ARGS)
+
 .PHONY: openapi
 openapi: setup ## write the OpenAPI document to build/openapi.json
 	@mkdir -p build

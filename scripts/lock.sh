@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolve the dependencies anew: three lock files with hashes, for Python 3.11 to 3.13 on any
+# Resolve the dependencies anew: four lock files with hashes, for Python 3.11 to 3.13 on any
 # platform, and without the address of a registry in them. Read the difference before you commit it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,6 +21,8 @@ compile() {
 compile requirements.lock pyproject.toml
 # the tools are chosen around the runtime, so that both locks agree on every package they share
 compile requirements-dev.lock --extra dev --constraint requirements.lock pyproject.toml
+# the peers that benchmarks measure against, around the runtime as well
+compile requirements-bench.lock --extra bench --constraint requirements.lock pyproject.toml
 compile requirements-lab.lock requirements-lab.in
 if grep -nE '://' requirements*.lock; then
   echo 'a lock file names an address: see above' >&2

@@ -4,6 +4,7 @@
 #   scripts/setup.sh runtime   .venv as requirements.lock pins it, and a browser for the PDF
 #   scripts/setup.sh test      the same with the tools of requirements-dev.lock
 #   scripts/setup.sh lab       JupyterLab in .venv-lab, whose kernel is the one of .venv
+#   scripts/setup.sh bench     .venv-bench: the runtime with the peers that benchmarks measure against
 #
 # PYTHON=python3.12    the interpreter to use (3.11, 3.12 or 3.13)
 # SYSTEM=no            install no system package and no browser; only say what is missing
@@ -196,6 +197,14 @@ lab() {
   print_of .venv-lab requirements-lab.lock >.venv-lab/quant50-lab
 }
 
+bench() {
+  is_made .venv-bench requirements-bench.lock quant50-bench && return
+  make_environment .venv-bench
+  install_lock .venv-bench requirements-bench.lock
+  pip_in .venv-bench install -qq --no-deps --no-build-isolation -e .
+  print_of .venv-bench requirements-bench.lock >.venv-bench/quant50-bench
+}
+
 case "${1:-}" in
   runtime)
     # the tools of the tests include the runtime, package by package
@@ -207,5 +216,6 @@ case "${1:-}" in
     ;;
   test) runtime requirements-dev.lock quant50-test ;;
   lab) lab ;;
-  *) fail "say runtime, test or lab" ;;
+  bench) bench ;;
+  *) fail "say runtime, test, lab or bench" ;;
 esac

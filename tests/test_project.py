@@ -16,7 +16,12 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-lab.lock"]
+LOCKS = [
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-bench.lock",
+    "requirements-lab.lock",
+]
 
 
 def pins(name: str) -> set[str]:

@@ -1,0 +1,70 @@
+"""Run the benchmarks that stand beside peers and write their figures into the README.
+
+`make bench-peers [ARGS=optimize]` calls this in the environment that holds the peers. Every script
+prints JSON: a list of rows, each with `measure`, `ours`, `peer`, `theirs`, `unit`, `ratio` and the
+`target` that the ratio is held against (null: none).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+SCRIPTS = ("features", "train", "optimize", "backtest")
+#: one thread for everybody, or the ratios compare schedulers
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+        "NUMBA_NUM_THREADS",
+    ),
+    "1",
+)
+
+
+def rows(script: str) -> list[dict]:
+    """What a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / f"{script}.py")],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | ONE_THREAD,
+    )
+    return json.loads(done.stdout)
+
+
+def table(found: list[dict]) -> str:
+    """The rows as Markdown; a ratio short of its target says so."""
+    lines = ["| measure | ours | peer | theirs | ratio | target |", "|---|--:|---|--:|--:|--:|"]
+    for row in found:
+        target = "" if row["target"] is None else f"{row['target']:g}×"
+        short = row["target"] is not None and row["ratio"] < row["target"]
+        lines.append(
+            f"| {row['measure']} | {row['ours']:.3g} {row['unit']} | {row['peer']} "
+            f"| {row['theirs']:.3g} {row['unit']} | {row['ratio']:.1f}× "
+            f"| {target}{' **not met**' if short else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure the scripts named, or all, and replace the table of each."""
+    for script in sys.argv[1:] or SCRIPTS:
+        text = README.read_text("utf-8")
+        begin, end = f"<!-- peers: {script} -->", f"<!-- end of peers: {script} -->"
+        made = table(rows(script))
+        before, after = text.split(begin)[0], text.split(end)[1]
+        README.write_text(f"{before}{begin}\n{made}\n{end}{after}", "utf-8")
+        print(made)
+
+
+if __name__ == "__main__":
+    main()
