@@ -1,4 +1,4 @@
-"""The splitter against its definition row by row; errors against closed forms and other libraries."""
+"""Errors against closed forms, repetition and other libraries."""
 
 from __future__ import annotations
 
@@ -8,81 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import cross_val_predict
 
-from quant50lib.errors import DataQualityError
 from quant50lib.services import validation
 from quant50lib.utils import dates
 
 CALENDAR = dates.sessions_between("2020-01-02", "2020-12-31")
-
-
-@st.composite
-def rows(draw) -> pd.DataFrame:
-    """Rows in any order, some sessions without rows, labels of differing length."""
-    n = draw(st.integers(12, 40))
-    at = draw(st.lists(st.integers(0, 30), min_size=n, max_size=n))
-    length = draw(st.lists(st.integers(1, 9), min_size=n, max_size=n))
-    end = CALENDAR[np.add(at, length)]
-    return pd.DataFrame({"session": CALENDAR[at], "known_at": end})
-
-
-@settings(max_examples=80, deadline=None)
-@given(groups=rows(), k=st.integers(2, 5), embargo=st.integers(0, 4))
-def test_no_training_label_shares_a_session_with_a_test_label(groups, k, embargo):
-    if groups.session.nunique() < k:
-        return
-    life = [
-        set(dates.sessions_between(dates.shift(s, 1), e))
-        for s, e in zip(groups.session, groups.known_at)
-    ]
-    timeline = sorted({*groups.session, *groups.known_at})
-    seen = []
-    for train, test in validation.PurgedKFold(k, embargo).split(groups, groups=groups):
-        tested = groups.session.iloc[test]
-        last = timeline.index(groups.known_at.iloc[test].max())
-        barred = set(timeline[last : last + embargo])
-        of_test = set().union(*(life[j] for j in test))
-        wanted = [
-            i
-            for i in range(len(groups))
-            if not tested.min() <= groups.session[i] <= tested.max()
-            and all(not (life[i] & life[j]) for j in test)
-            and not (groups.session[i] > tested.max() and groups.session[i] in barred)
-        ]
-        assert list(train) == wanted
-        assert of_test.isdisjoint(set().union(set(), *(life[i] for i in train)))
-        seen.extend(test)
-    assert sorted(seen) == list(range(len(groups)))
-
-
-def test_a_day_by_hand():
-    sessions = CALENDAR[:20]
-    groups = pd.DataFrame({"session": sessions, "known_at": CALENDAR[3:23]})  # horizon 2
-    folds = list(validation.PurgedKFold(4, 2).split(groups, groups=groups))
-    train, test = folds[1]
-    assert list(test) == [5, 6, 7, 8, 9]
-    # 3 and 4 end after 5 begins; 10 and 11 begin before 9 ends (12); 12 and 13 are embargoed
-    assert list(train) == [0, 1, 2, *range(14, 20)]
-
-
-def test_it_serves_scikit_learn():
-    rng = np.random.default_rng(0)
-    groups = pd.DataFrame({"session": CALENDAR[:60], "known_at": CALENDAR[6:66]})
-    X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
-    splitter = validation.PurgedKFold(3, 1)
-    found = cross_val_predict(LogisticRegression(), X, y, cv=splitter, groups=groups)
-    assert found.shape == (60,) and splitter.get_n_splits() == 3
-
-
-def test_too_few_sessions_and_no_groups_are_errors():
-    groups = pd.DataFrame({"session": CALENDAR[:2], "known_at": CALENDAR[6:8]})
-    with pytest.raises(DataQualityError, match="2 sessions cannot make 3 folds"):
-        next(validation.PurgedKFold(3).split(groups, groups=groups))
-    with pytest.raises(TypeError, match="groups"):
-        next(validation.PurgedKFold(3).split(groups))
 
 
 # ---- means -----------------------------------------------------------------------------------------
