@@ -184,9 +184,7 @@ class WalkForward:
     purge_sessions: int = 0
     reduce_test: bool = False
 
-    def get_n_splits(
-        self, X: Any = None, y: Any = None, groups: pd.DataFrame | None = None
-    ) -> int:
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: pd.DataFrame | None = None) -> int:
         """The number of blocks in these rows."""
         return len(self._starts(np.unique(Windows.of(groups).begin)))
 
