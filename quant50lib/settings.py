@@ -177,7 +177,9 @@ class OptimizeSettings(Section):
     elastic_order: tuple[Literal["volatility", "sector", "turnover"], ...] = Field(
         ("volatility", "sector"), description="what gives way first when caps cannot all hold"
     )
-    solver: Literal["CLARABEL", "SCS"] = "CLARABEL"
+    solver: Literal["CLARABEL", "SCS", "fast"] = Field(
+        "CLARABEL", description="through cvxpy; fast: services.fast, and cvxpy where that fails"
+    )
     time_limit_seconds: Positive = 30.0
 
 

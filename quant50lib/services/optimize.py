@@ -23,7 +23,7 @@ from quant50lib.services import limits as rules
 from quant50lib.services import support
 from quant50lib.services.covariance import Risk
 from quant50lib.services.limits import Breach, Limits
-from quant50lib.services.programme import DUST, Day
+from quant50lib.services.day import DUST, Day
 from quant50lib.settings import OptimizeSettings
 
 
@@ -115,14 +115,15 @@ def target_weights(
     symbols = expected_return.index.intersection(risk.symbols).sort_values()
     _check(expected_return[symbols], error, held, sectors, symbols.union(book.index), budget)
 
-    covariance = _covariance(risk.only(symbols))
+    known = _sound(risk.only(symbols))
     exits = _exits(book, forced, symbols)
     left = _unsold(book[exits == "no forecast"], limits)
     day = Day(
         symbols=symbols,
         expected_return=expected_return[symbols].to_numpy(dtype=float),
         error=error.reindex(symbols).to_numpy(dtype=float),
-        covariance=covariance,
+        factors=known.factors,
+        diagonal=known.diagonal,
         held=book[exits == ""].reindex(symbols, fill_value=0.0).to_numpy(dtype=float),
         upper=_ceilings(symbols, book[exits == ""], tradable, forced, limits),
         horizon=horizon,
@@ -212,11 +213,13 @@ def _check(
         raise OptimizationError(f"no sector for {', '.join(without[:8])}: complete the universe")
 
 
-def _covariance(risk: Risk) -> np.ndarray:
-    """The dense covariance, positive definite, or the reason why it is not."""
-    covariance = risk.matrix().to_numpy()
-    if not np.isfinite(covariance).all():
+def _sound(risk: Risk) -> Risk:
+    """The risk itself if its covariance is positive definite, or the reason why it is not."""
+    if not (np.isfinite(risk.factors).all() and np.isfinite(risk.diagonal).all()):
         raise OptimizationError("the covariance holds values that are not numbers")
+    if (risk.diagonal > 0).all():
+        return risk
+    covariance = risk.matrix().to_numpy()
     try:
         np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError as error:
@@ -225,7 +228,7 @@ def _covariance(risk: Risk) -> np.ndarray:
             "the covariance is not positive definite"
             + "".join(f"; no variance: {s}" for s in still)
         ) from error
-    return covariance
+    return risk
 
 
 def _exits(book: pd.Series, forced: Mapping[str, float] | pd.Series, known: pd.Index) -> pd.Series:

@@ -10,100 +10,30 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
-import pandas as pd
 
 from quant50lib.errors import OptimizationError
 from quant50lib.services.covariance import SESSIONS_PER_YEAR
+from quant50lib.services.day import BPS, DUST, MARGIN, Answer, Day, Slack, value_bps
 from quant50lib.services.limits import Limits
 from quant50lib.settings import OptimizeSettings
 
-BPS = 1e4
-#: every limit is tightened by this inside the programme, so that what a solver leaves over (1e-8)
-#: and what is tidied up afterwards stay on the right side of the true one
-MARGIN = 1e-6
 #: a rule that was widened by the least that is needed gets this much more: solvers need an inside
 ROOM = 1e-5
-#: a smaller weight is what a solver leaves for nothing
-DUST = 1e-6
 OPTIONS: dict[str, dict] = {
     "CLARABEL": {},
     "HIGHS": {},
     "SCS": {"eps_abs": 1e-8, "eps_rel": 1e-8, "max_iters": 100_000},
 }
 TIME_LIMIT = {"CLARABEL": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}
+#: what solves the statement where our own method does not
+FALL_BACK = {"fast": "CLARABEL"}
 #: these always give way in the end, because drift alone can break them
 LAST_TO_GIVE_WAY = ("gross", "max_weight")
-
-
-@dataclass(frozen=True)
-class Day:
-    """The numbers of one day, in alphabetical order of symbols. Shapes: n symbols, m sectors."""
-
-    symbols: pd.Index  # (n,)
-    expected_return: np.ndarray  # (n,) over the horizon
-    error: np.ndarray  # (n,) standard error of it
-    covariance: np.ndarray  # (n, n) over the horizon
-    held: np.ndarray  # (n,) weights before
-    upper: np.ndarray  # (n,) the most that may be held after
-    sectors: pd.Index  # (m,)
-    member: np.ndarray  # (m, n) 1 where the symbol belongs to the sector
-    horizon: int
-    sold: float = 0.0  # turnover used up by sales that are not in the programme
-    idle: float = 0.0  # weight that is held but not in the programme
-    idle_sector: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (m,) of it
-
-    def only(self, at: np.ndarray) -> Day:
-        """The day for some of its symbols; all others are sold, within the same turnover."""
-        rest = np.setdiff1d(np.arange(len(self.symbols)), at)
-        return replace(
-            self,
-            symbols=self.symbols[at],
-            expected_return=self.expected_return[at],
-            error=self.error[at],
-            covariance=self.covariance[np.ix_(at, at)],
-            held=self.held[at],
-            upper=self.upper[at],
-            member=self.member[:, at],
-            sold=self.sold + float(self.held[rest].sum()),
-        )
-
-
-@dataclass(frozen=True)
-class Slack:
-    """By how much rules are widened when they cannot all hold; in the units of `Limits`."""
-
-    gross: float = 0.0
-    volatility: float = 0.0
-    turnover: float = 0.0
-    max_weight: np.ndarray | float = 0.0  # (n,)
-    sector: np.ndarray | float = 0.0  # (m,)
-
-    @property
-    def given(self) -> bool:
-        """Whether any rule is widened."""
-        return any(np.any(getattr(self, f.name)) for f in fields(self))
-
-    def only(self, at: np.ndarray) -> Slack:
-        """The slack for some of the symbols."""
-        wide = self.max_weight
-        return replace(self, max_weight=wide[at] if isinstance(wide, np.ndarray) else wide)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a solver said."""
-
-    weights: np.ndarray  # (n,)
-    objective: float  # bps over the horizon
-    duals: dict[str, np.ndarray]  # bps per unit of limit, by rule
-    floor_price: np.ndarray  # (n,) bps per unit of the lower bound
-    status: str
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +59,7 @@ def statement(
     years = day.horizon / SESSIONS_PER_YEAR
     w = cp.Variable(len(day.symbols))
     sigma = cp.Variable()  # at least sqrt(w'Sigma w), annual
-    root = np.linalg.cholesky(day.covariance / years).T
+    root = _root(day) / np.sqrt(years)
     trades = cp.norm1(w - day.held)
 
     gain = BPS * day.expected_return @ w
@@ -168,6 +98,20 @@ def solve(
     OptimizationError
         The solver ran out of time.
     """
+    answer = _by_cvxpy(day, limits, settings, lower, upper, slack)
+    if answer is not None and settings.solver == "fast":
+        return replace(answer, status=f"{answer.status} (fell back)")
+    return answer
+
+
+def _by_cvxpy(
+    day: Day,
+    limits: Limits,
+    settings: OptimizeSettings,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    slack: Slack,
+) -> Answer | None:
     s = statement(day, limits, settings, lower, upper, slack)
     problem = cp.Problem(cp.Maximize(s.objective), [*s.rules.values(), *s.bounds])
     if not _run(problem, settings):
@@ -182,14 +126,12 @@ def solve(
     )
 
 
-def value_bps(day: Day, weights: np.ndarray, settings: OptimizeSettings) -> float:
-    """The objective of given weights, in bps over the horizon."""
-    w = weights
-    gain = day.expected_return @ w
-    doubt = settings.uncertainty_aversion * np.linalg.norm(day.error * w)
-    variance = settings.risk_aversion * (w @ day.covariance @ w)
-    cost = settings.cost_bps * np.abs(w - day.held).sum()
-    return float(BPS * (gain - doubt - variance) - cost)
+def _root(day: Day) -> np.ndarray:
+    """R, (r, n), with R'R the covariance: whichever form has fewer entries for a solver."""
+    k, n = day.factors.shape
+    if n > 2 * k:
+        return np.vstack([day.factors, np.diag(np.sqrt(day.diagonal))])
+    return np.linalg.cholesky(day.covariance()).T
 
 
 def least_slack(
@@ -259,7 +201,7 @@ def _run(problem: cp.Problem, settings: OptimizeSettings) -> bool:
     An interior-point method can neither prove nor deny what is feasible by a hair: whatever is not
     clearly a solution counts as none, and the limits are then widened by the least that helps.
     """
-    solver = "HIGHS" if problem.is_lp() else settings.solver
+    solver = "HIGHS" if problem.is_lp() else FALL_BACK.get(settings.solver, settings.solver)
     options = OPTIONS[solver] | {TIME_LIMIT[solver]: settings.time_limit_seconds}
     try:
         with warnings.catch_warnings():
