@@ -22,8 +22,8 @@ from quant50lib.errors import OptimizationError
 from quant50lib.services import limits as rules
 from quant50lib.services import support
 from quant50lib.services.covariance import Risk
-from quant50lib.services.limits import Breach, Limits
 from quant50lib.services.day import DUST, Day
+from quant50lib.services.limits import Breach, Limits
 from quant50lib.settings import OptimizeSettings
 
 
