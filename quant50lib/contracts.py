@@ -175,6 +175,10 @@ class Label(Table):
     excess_return: Series[float] = pa.Field(description="simple, over the horizon, a fraction")
     positive: Series[bool] = pa.Field(description="excess_return > 0")
 
+    @pa.dataframe_check(name="known after it was decided")
+    def _later(cls, rows: pd.DataFrame) -> Series[bool]:
+        return rows["known_at"] > rows["session"]
+
 
 class Fold(Table):
     """Out-of-fold quality of a model, per fold; the row `all` pools them."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from quant50lib.errors import ContractError
 from quant50lib.services import features
+from quant50lib.services.label import KnownLabels
 from quant50lib.services.panel import Panel
 from quant50lib.settings import FeatureSettings
 
@@ -17,7 +19,10 @@ MISSING_MAX = 0.5
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Rows to learn from, in order of session and symbol; every label is known."""
+    """Rows to learn from, in order of session and symbol; every label is known at `run_date`.
+
+    ContractError where one is not.
+    """
 
     X: pd.DataFrame  # (n_rows, n_features) float32, standardised, may be missing
     session: pd.Series
@@ -27,6 +32,15 @@ class TrainingSet:
     positive: pd.Series
     benchmark_return: pd.Series  # over the same opens
     momentum: pd.Series  # standardised 12-1 momentum, whether or not a feature
+    run_date: pd.Timestamp  # the session whose close is the last thing known
+
+    def __post_init__(self) -> None:
+        early, late = self.known_at <= self.session, self.known_at > self.run_date
+        if (early | late).any():
+            raise ContractError(
+                f"{int(early.sum())} rows are known before they are decided, {int(late.sum())} after "
+                f"{self.run_date.date()}: take the labels from `KnownLabels`"
+            )
 
     @property
     def windows(self) -> pd.DataFrame:
@@ -36,7 +50,7 @@ class TrainingSet:
 
 def training_set(
     panel: Panel,
-    labels: pd.DataFrame,
+    labels: KnownLabels,
     sectors: pd.Series,
     settings: FeatureSettings,
     benchmark: str,
@@ -52,7 +66,7 @@ def training_set(
     panel
         Bars up to the run's date.
     labels
-        Table `Label`.
+        Those known at the run's date; no others can be learnt from.
     sectors
         Group of each name (index: symbol); only these names are used.
     """
@@ -62,8 +76,8 @@ def training_set(
     ).standardised[MOMENTUM]
     warm = panel.sessions[features.sessions_needed(settings) - 1 :]
     names = momentum.columns.drop(benchmark, errors="ignore")
-    rows = labels[labels.session.isin(warm) & labels.symbol.isin(names)]
-    rows = rows.sort_values(["session", "symbol"])
+    rows = labels.table
+    rows = rows[rows.session.isin(warm) & rows.symbol.isin(names)]
     at = panel.sessions.get_indexer(rows.session), momentum.columns.get_indexer(rows.symbol)
     X = pd.DataFrame({n: v.to_numpy(dtype="float32")[at] for n, v in described.items()})
     usable = (X.isna().mean(axis=1) <= MISSING_MAX).to_numpy()
@@ -79,4 +93,5 @@ def training_set(
         rows.positive,
         rows.known_at.map(market) / entry - 1.0,
         pd.Series(momentum.to_numpy()[at][usable]),
+        labels.run_date,
     )

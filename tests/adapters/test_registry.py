@@ -30,7 +30,8 @@ def trained() -> model.Trained:
     panel = factories.panel(10, 320, seed=1)
     table = label.to_table(label.excess_return(panel, "SPY", 5), 5, panel.sessions[-1])
     chosen = FeatureSettings(names=("ret_5", "vol_21"))
-    rows = model.training_set(panel, table, pd.Series("x", panel.symbols), chosen, "SPY")
+    known = label.KnownLabels(table, panel.sessions[-1], 5)
+    rows = model.training_set(panel, known, pd.Series("x", panel.symbols), chosen, "SPY")
     settings = ModelSettings(trees=5, min_rows_per_leaf=50, n_splits=2, threads=1)
     return model.train(rows, settings, LabelSettings())
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from quant50lib.contracts import Label
 from quant50lib.errors import ContractError, DataQualityError
 from quant50lib.services import label
+from quant50lib.services.training import TrainingSet, training_set
+from quant50lib.settings import FeatureSettings
 from quant50lib.utils import dates
 from tests import factories
 
@@ -107,3 +109,83 @@ def test_scale_of_prices_does_not_matter():
     dearer = replace(PANEL, open=PANEL.open * 7, close=PANEL.close * 7)
     a, b = (label.excess_return(p, "SPY", 5) for p in (PANEL, dearer))
     np.testing.assert_allclose(a, b, atol=1e-14)
+
+
+# ---- what may be learnt from -----------------------------------------------------------------------
+
+
+def table_of(panel=PANEL, horizon=5, run_date=RUN_DATE):
+    return label.to_table(label.excess_return(panel, "SPY", horizon), horizon, run_date)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    horizon=st.integers(1, 8),
+    made=st.integers(25, 59),
+    asked=st.integers(20, 59),
+    moved=st.integers(-3, 3),
+    row=st.integers(0, 10_000),
+)
+def test_no_row_whose_label_is_not_known_can_be_learnt_from(horizon, made, asked, moved, row):
+    """Labels of any run, held against any session, with one `known_at` moved by some sessions."""
+    table, run_date = table_of(PANEL, horizon, PANEL.sessions[made]), PANEL.sessions[asked]
+    at = row % len(table)
+    table.loc[at, "known_at"] = dates.shift(table.loc[at, "known_at"], moved)
+    honest = made <= asked and not moved
+    if honest:
+        known = label.KnownLabels(table, run_date, horizon)
+        assert len(known) == len(table) and known.table.known_at.max() <= run_date
+        return
+    with pytest.raises(ContractError):
+        label.KnownLabels(table, run_date, horizon)
+
+
+def test_a_training_set_holds_no_label_of_the_future_whoever_makes_it():
+    table = table_of()
+    known = label.KnownLabels(table, RUN_DATE, 5)
+    few = FeatureSettings(names=("ret_1",), min_dollar_volume=0)
+    rows = training_set(PANEL, known, pd.Series("x", PANEL.symbols), few, "SPY")
+    assert len(rows.X) > 100 and rows.known_at.max() == rows.run_date == RUN_DATE
+    for wrong in (
+        {"run_date": dates.shift(RUN_DATE, -1)},
+        {"known_at": rows.known_at.mask(rows.X.index == 3, rows.session)},
+    ):
+        with pytest.raises(ContractError, match="KnownLabels"):
+            replace(rows, **wrong)
+    assert isinstance(rows, TrainingSet)
+
+
+def test_known_labels_cannot_be_changed_from_outside():
+    table = table_of()
+    known = label.KnownLabels(table, RUN_DATE, 5)
+    given, taken = known.table, known.table
+    table["excess_return"] = 9.0
+    taken["known_at"] = PANEL.sessions[0]
+    pd.testing.assert_frame_equal(known.table, given)
+    assert len(label.KnownLabels(Label.empty(), RUN_DATE, 5)) == 0
+
+
+def test_a_table_of_labels_known_before_they_were_decided_breaks_the_contract():
+    table = table_of()
+    table.loc[4, "known_at"] = table.loc[4, "session"]
+    with pytest.raises(ContractError, match="known after"):
+        Label.check(table)
+
+
+# ---- variants ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-4, 4)), min_size=1, max_size=40))
+def test_what_a_learner_is_asked_a_second_way(rows):
+    """Row by row: how many of the same session are lower, and how many equal."""
+    session = pd.Series([PANEL.sessions[k] for k, _ in rows])
+    excess = pd.Series([v / 100 for _, v in rows])
+    found = {kind: label.as_target(session, excess, kind) for kind in ("class", "rank", "excess")}
+    for i, (k, value) in enumerate(rows):
+        same = [v for j, v in rows if j == k]
+        lower, equal = sum(v < value for v in same), same.count(value)
+        place = (lower + equal / 2) / len(same) - 0.5
+        assert found["rank"][i] == pytest.approx(place, abs=1e-12)
+        assert found["class"][i] == (value > 0)
+    assert found["excess"].equals(excess) and found["rank"].abs().max() <= 0.5

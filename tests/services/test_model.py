@@ -56,7 +56,8 @@ def sectors_of(panel: Panel) -> pd.Series:
 def rows_of(panel: Panel, chosen: FeatureSettings = FEW) -> model.TrainingSet:
     excess = label.excess_return(panel, "SPY", 5)
     table = label.to_table(excess, 5, panel.sessions[-1])
-    return model.training_set(panel, table, sectors_of(panel), chosen, "SPY")
+    known = label.KnownLabels(table, panel.sessions[-1], 5)
+    return model.training_set(panel, known, sectors_of(panel), chosen, "SPY")
 
 
 @lru_cache(maxsize=8)
@@ -163,7 +164,9 @@ def test_the_future_changes_no_row_to_learn_from():
         return frame.mask((frame.index > cut)[:, None] & np.ones(frame.shape, bool), 1e9)
 
     wild = panel.each(poisoned)
-    known = label.to_table(label.excess_return(panel, "SPY", 5), 5, cut)
+    known = label.KnownLabels(
+        label.to_table(label.excess_return(panel, "SPY", 5), 5, cut), cut, 5
+    )
     sets = [
         model.training_set(p, known, sectors_of(panel), FeatureSettings(), "SPY")
         for p in (panel, wild, panel.until(cut))
@@ -171,7 +174,7 @@ def test_the_future_changes_no_row_to_learn_from():
     for other in sets[1:]:
         for field in fields(other):
             a, b = getattr(sets[0], field.name), getattr(other, field.name)
-            assert a.equals(b), field.name
+            assert a.equals(b) if hasattr(a, "equals") else a == b, field.name
 
 
 def test_rows_that_lack_most_features_are_left_out():
@@ -407,7 +410,8 @@ def test_the_gate(change, champion_ic, accepted, why):
 def test_on_real_bars_nothing_too_good_to_be_true_is_found():
     panel, sectors = real_panel("2014-12-31", n_symbols=80)
     table = label.to_table(label.excess_return(panel, "SPY", 5), 5, panel.sessions[-1])
-    rows = model.training_set(panel, table, sectors, FeatureSettings(), "SPY")
+    known = label.KnownLabels(table, panel.sessions[-1], 5)
+    rows = model.training_set(panel, known, sectors, FeatureSettings(), "SPY")
     settings = ModelSettings(trees=30, min_training_sessions=200)
     found = model.train(rows, settings, LABEL).metrics
     assert 0.46 < found["auc"] < 0.54 and abs(found["rank_ic"]) < 3.5 * found["rank_ic_error"]

@@ -23,7 +23,8 @@ PANEL = factories.panel(n_symbols=9, n_sessions=130)
 DAYS = PANEL.sessions
 A, B, C, D, *REST = PANEL.symbols.drop("SPY")
 SECTORS = pd.Series("X", index=PANEL.symbols)
-LABELS = label.to_table(label.excess_return(PANEL, "SPY", 5), 5, DAYS[-1])
+TABLE = label.to_table(label.excess_return(PANEL, "SPY", 5), 5, DAYS[-1])
+LABELS = label.KnownLabels(TABLE, DAYS[-1], 5)
 NONE = universe.renames([])
 
 
