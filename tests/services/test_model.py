@@ -164,9 +164,7 @@ def test_the_future_changes_no_row_to_learn_from():
         return frame.mask((frame.index > cut)[:, None] & np.ones(frame.shape, bool), 1e9)
 
     wild = panel.each(poisoned)
-    known = label.KnownLabels(
-        label.to_table(label.excess_return(panel, "SPY", 5), 5, cut), cut, 5
-    )
+    known = label.KnownLabels(label.to_table(label.excess_return(panel, "SPY", 5), 5, cut), cut, 5)
     sets = [
         model.training_set(p, known, sectors_of(panel), FeatureSettings(), "SPY")
         for p in (panel, wild, panel.until(cut))
