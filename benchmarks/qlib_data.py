@@ -27,7 +27,7 @@ FACTORS = {
     "vol_21": f"Std({RETURN},21)*15.874507866387544",
     "vol_63": f"Std({RETURN},63)*15.874507866387544",
     "max_21": f"Max({RETURN},21)",
-    "volume_trend_5_63": "Log(Mean($volume,5)/Mean($volume,63))",
+    "volume_trend_5_63": "Log(Mean($close*$volume,5)/Mean($close*$volume,63))",
     "overnight_21": "Sum(Log($open/Ref($close,1)),21)",
     "intraday_21": "Sum(Log($close/$open),21)",
     "log_dollar_volume_21": "Log(Mean($close*$volume,21))",

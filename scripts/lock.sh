@@ -22,7 +22,10 @@ compile requirements.lock pyproject.toml
 # the tools are chosen around the runtime, so that both locks agree on every package they share
 compile requirements-dev.lock --extra dev --constraint requirements.lock pyproject.toml
 # the peers that benchmarks measure against, around the runtime as well
-compile requirements-bench.lock --extra bench --constraint requirements.lock pyproject.toml
+runtime=$(mktemp)
+awk '/^[a-z]/ { own = /^setuptools==/ } !own' requirements.lock >"$runtime"
+compile requirements-bench.lock --extra bench --constraint "$runtime" pyproject.toml
+rm "$runtime"
 compile requirements-lab.lock requirements-lab.in
 if grep -nE '://' requirements*.lock; then
   echo 'a lock file names an address: see above' >&2
