@@ -1,15 +1,20 @@
-"""Figures of a model's quality out of fold (notebook 04), from the frames of `services.evaluation`."""
+"""Figures of a model's quality out of fold, from the frames of `services.evaluation` and its parts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from quant50lib.services.report_style import (
     BLUE,
     CYCLE,
     FAINT,
     INK,
+    ORANGE,
     SKY,
     SOFT,
     Chart,
@@ -20,10 +25,14 @@ from quant50lib.services.report_style import (
     date_axis,
     names_axis,
     num,
+    pct,
     pct_axis,
     placeholder,
     signed,
 )
+
+if TYPE_CHECKING:
+    from quant50lib.services.overfitting import Overfitting  # slow: it brings scipy.stats
 
 Z95 = 1.96
 HALF = 3.6  # inches: two such figures stand side by side
@@ -90,10 +99,13 @@ def calibration_figure(calibration: pd.DataFrame) -> Chart:
 
 
 @chart
-def deciles_figure(decile_returns: pd.DataFrame, horizon_sessions: int = 5) -> Chart:
+def deciles_figure(
+    decile_returns: pd.DataFrame, horizon_sessions: int = 5, spread_error: float | None = None
+) -> Chart:
     """Mean excess return over the horizon by decile of the score, with 95 % bars.
 
-    Columns `decile` (1 = lowest scores), `excess_return`, `error`.
+    Columns `decile` (1 = lowest scores), `excess_return`, `error`. `spread_error` is the standard
+    error of the difference between the outer two (metric `decile_spread_error`).
     """
     if decile_returns.empty:
         return placeholder(NOT_TRAINED, "Deciles of the score", HALF)
@@ -109,7 +121,8 @@ def deciles_figure(decile_returns: pd.DataFrame, horizon_sessions: int = 5) -> C
     pct_axis(axes.yaxis)
     axes.set_xlabel(f"decile of the score · excess return {horizon_sessions} sessions ahead")
     spread = 1e4 * (mean.iloc[-1] - mean.iloc[0])
-    axes.set_title(f"Top less bottom decile: {bps(spread)}")
+    interval = "" if spread_error is None else f" ± {num(1e4 * Z95 * spread_error, 1)}"
+    axes.set_title(f"Top less bottom decile: {bps(spread)}{interval}")
     return figure
 
 
@@ -159,4 +172,108 @@ def importance_figure(importance: pd.DataFrame, n: int = 20) -> Chart:
     names_axis(axes, list(shown["feature"]))
     pct_axis(axes.xaxis)
     axes.set_title(title + (f" ({len(rest)} more: {rest.sum():.0%})" if len(rest) else ""))
+    return figure
+
+
+@chart
+def decay_figure(decay: pd.DataFrame, horizon_sessions: int = 5) -> Chart:
+    """Rank IC by how far ahead the outcome lies, with 95 % bars (`evaluation_groups.ic_decay`)."""
+    title = "Decay of the rank IC, 95 % bars"
+    known = decay.dropna(subset=["rank_ic"]) if len(decay) else decay
+    if known.empty:
+        return placeholder(NOT_TRAINED, title, HALF)
+    figure = canvas(2.6, HALF)
+    axes = figure.subplots()
+    _error_bars(axes, range(len(known)), known)
+    axes.set_xticks(range(len(known)), known["horizon"].astype(str))
+    for text, ahead in zip(axes.get_xticklabels(), known["horizon"]):
+        text.set_fontweight("bold" if ahead == horizon_sessions else "normal")
+    axes.set_xlabel("sessions ahead; bold: what was learnt")
+    axes.set_title(title)
+    return figure
+
+
+def _error_bars(axes: Axes, at: Sequence[int], skill: pd.DataFrame) -> None:
+    """Points of `rank_ic` at places along x, with 95 % bars and a line at zero."""
+    error = Z95 * skill["rank_ic_error"].fillna(0.0)
+    axes.errorbar(at, skill["rank_ic"], yerr=error, fmt="o", color=BLUE, ms=3.5, elinewidth=0.9)
+    axes.axhline(0, color=INK, linewidth=0.6)
+
+
+@chart
+def skill_figure(skill: pd.DataFrame, part: str) -> Chart:
+    """Rank IC of each part with 95 % bars; `part` is "fold", "year" or "sector" and a column.
+
+    A frame of `evaluation_groups.by_fold`, `by_year` or `by_sector`.
+    """
+    title = f"Rank IC by {part}, 95 % bars"
+    known = skill.dropna(subset=["rank_ic"]) if len(skill) else skill
+    if known.empty:
+        return placeholder(NOT_TRAINED, title, HALF)
+    figure = canvas(bar_height(len(known), 0.2), HALF)
+    axes = figure.subplots()
+    error = Z95 * known["rank_ic_error"].fillna(0.0)
+    places = range(len(known))
+    axes.errorbar(known["rank_ic"], places, xerr=error, fmt="o", color=BLUE, ms=3.5, elinewidth=0.9)
+    axes.axvline(0, color=INK, linewidth=0.6)
+    names_axis(axes, [str(name) for name in known[part]])
+    beyond = int((known["rank_ic"].abs() > error).sum())
+    axes.set_title(f"{title}: {beyond} of {len(known)} beyond")
+    return figure
+
+
+@chart
+def shap_figure(shap: pd.DataFrame, n: int = 20) -> Chart:
+    """Mean absolute contribution of the features (`evaluation_attribution.shap`).
+
+    Blue: more of it raises the score; orange: lowers it.
+    """
+    title = "Mean contribution to the log odds (SHAP)"
+    if shap.empty:
+        return placeholder(NOT_TRAINED, title)
+    shown = shap.head(n)
+    figure = canvas(bar_height(len(shown)))
+    axes = figure.subplots()
+    colours = signed(shown["direction"])
+    axes.barh(range(len(shown)), shown["mean_abs"], height=0.68, color=colours)
+    names_axis(axes, list(shown["feature"]))
+    axes.set_title(f"{title}: blue raises with the feature, orange lowers")
+    return figure
+
+
+@chart
+def signal_turnover_figure(turnover: pd.DataFrame) -> Chart:
+    """How much of a score's order and of its top fifth is left (`evaluation_signal`)."""
+    title = "What is left of the score"
+    known = turnover.dropna() if len(turnover) else turnover
+    if known.empty:
+        return placeholder(NOT_TRAINED, title, HALF)
+    figure = canvas(2.6, HALF)
+    axes = figure.subplots()
+    places = range(len(known))
+    axes.plot(places, known["rank_autocorrelation"], "o-", ms=3.5, label="rank autocorrelation")
+    stays = 1 - known["top_turnover"]
+    axes.plot(places, stays, "s-", ms=3.5, color=ORANGE, label="still in the top fifth")
+    axes.set_xticks(places, known["lag"].astype(str))
+    axes.set_ylim(min(0.0, float(known["rank_autocorrelation"].min())) - 0.02, 1.02)
+    axes.set_xlabel("sessions later")
+    axes.legend(loc="lower left")
+    axes.set_title(f"{title}: {pct(stays.iloc[0], 0)} of the top fifth a session later")
+    return figure
+
+
+@chart
+def overfitting_figure(found: Overfitting) -> Chart:
+    """Sharpe ratio of the best trial of half the blocks, there and in the other half."""
+    choices, year = found.choices, 252**0.5
+    figure = canvas(2.6, HALF)
+    axes = figure.subplots()
+    axes.scatter(
+        year * choices["in_sample"], year * choices["out_of_sample"], s=5, color=SKY, linewidth=0
+    )
+    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.set(xlabel="Sharpe ratio where it was chosen", ylabel="and where it was not")
+    axes.set_title(
+        f"Best of {found.trials} trials: overfit in {pct(found.probability, 0)} of choices"
+    )
     return figure

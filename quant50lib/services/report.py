@@ -18,6 +18,9 @@ all         use_style()                             beside(*parts, widths=()) ·
             calibration_figure(calibration)         deciles_figure(decile_returns, horizon_sessions=5)
             folds_figure(Fold)                      folds_table(Fold)
             importance_figure(importance, n=20)     frames of `model.Trained`
+            decay_figure(ic_decay, horizon_sessions=5) · skill_figure(by_year, "year")
+            shap_figure(shap, n=20)                 signal_turnover_figure(signal_turnover)
+            overfitting_figure(Overfitting)         frames of `services.evaluation_…`
 05 optimize weights_figure(Target)                  sectors_figure(Target, cap)
             trades_figure(Target, n=20)             risk_figure(Target, n=20)
             limits_figure(Limit)                    limits_table(Limit, sectors=None)
@@ -60,10 +63,15 @@ from quant50lib.services.figures_market import (
 )
 from quant50lib.services.figures_model import (
     calibration_figure,
+    decay_figure,
     deciles_figure,
     folds_figure,
     importance_figure,
+    overfitting_figure,
     rank_ic_figure,
+    shap_figure,
+    signal_turnover_figure,
+    skill_figure,
 )
 from quant50lib.services.report_attention import attention_line, attention_table
 from quant50lib.services.report_header import (
@@ -112,6 +120,7 @@ __all__ = [
     "data_health",
     "data_line",
     "day",
+    "decay_figure",
     "deciles_figure",
     "distribution_figure",
     "document_title",
@@ -141,6 +150,7 @@ __all__ = [
     "orders_figure",
     "orders_line",
     "orders_table",
+    "overfitting_figure",
     "pct",
     "pnl_figure",
     "quarantine_figure",
@@ -149,7 +159,10 @@ __all__ = [
     "risk_figure",
     "risk_line",
     "sectors_figure",
+    "shap_figure",
     "shares",
+    "signal_turnover_figure",
+    "skill_figure",
     "stack",
     "summary",
     "titled",
