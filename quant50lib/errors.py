@@ -4,7 +4,8 @@ Quant50Error
 ├── SettingsError        operator: correct the settings or the command          exit 2
 │   └── BrowserMissing     no PDF: no browser that prints; the HTML is kept
 ├── ContractError        data: a table does not fit its schema                  exit 3
-│   └── DataQualityError   a gate stopped the day; names symbols and sessions
+│   ├── DataQualityError   a gate stopped the day; names symbols and sessions
+│   └── LeakFound          a value depends on what came after it; names the first cell
 ├── OptimizationError    research: no portfolio came out                        exit 4
 ├── RiskHalt             nobody: a rule said stop, and was right                exit 5
 ├── BrokerError          operator: look at the account                          exit 6
@@ -60,6 +61,10 @@ class ContractError(Quant50Error):
 
 class DataQualityError(ContractError):
     """A quality gate stopped the day."""
+
+
+class LeakFound(ContractError):
+    """A value at or before a session depends on what came after it."""
 
 
 class OptimizationError(Quant50Error):
