@@ -70,6 +70,14 @@ bench-peers: setup ## measure features, optimiser and back-test beside their pee
 	@scripts/setup.sh bench
 	@.venv-bench/bin/python benchmarks/peers.py $(ARGS)
 
+.PHONY: research
+research: setup-test ## models x validation schemes on the real bars beside the checkout, into the README
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/research.py $(ARGS)
+
+.PHONY: power
+power: setup-test ## whether planted signals are found, and none where there is none: prints JSON
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/power.py $(ARGS)
+
 .PHONY: openapi
 openapi: setup ## write the OpenAPI document to build/openapi.json
 	@mkdir -p build

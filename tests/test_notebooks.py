@@ -10,6 +10,12 @@ from quant50lib.pipeline.context import StageContext
 from quant50lib.utils import config
 
 EVERY_STAGE = pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
+OF_STAGES = {stage.notebook for stage in STAGES}
+EVERY_OTHER = pytest.mark.parametrize(
+    "path",
+    [p for p in sorted(config.notebooks().glob("*.ipynb")) if p.name not in OF_STAGES],
+    ids=lambda p: p.stem,
+)
 FORBIDDEN = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Try, ast.If, ast.Lambda)
 MAX_CELLS, MAX_CODE_LINES = 15, 12
 
@@ -79,3 +85,30 @@ def test_a_stage_offers_what_its_notebook_asks_of_it(stage):
     }
     own = {"home", "stage", "folder", "settings"}
     assert asked - own <= set(dir(StageContext)), asked - own - set(dir(StageContext))
+
+
+# ---- notebooks that are no stage -------------------------------------------------------------------
+
+
+@EVERY_OTHER
+def test_a_research_notebook_tells_and_calls_too(path):
+    notebook = nbformat.read(str(path), as_version=4)
+    tree = ast.parse("\n".join(c.source for c in code(notebook)))
+    assert not [n for n in ast.walk(tree) if isinstance(n, FORBIDDEN)]
+    assert len(notebook.cells) <= MAX_CELLS
+    assert max(len(c.source.splitlines()) for c in code(notebook)) <= MAX_CODE_LINES
+    assert notebook.cells[0].source.startswith("# ")
+    assert all(not c.outputs and c.execution_count is None for c in code(notebook))
+    assert len({c.id for c in notebook.cells}) == len(notebook.cells)
+
+
+@EVERY_OTHER
+def test_a_research_notebook_writes_nothing_and_knows_no_path(path):
+    source = "\n".join(c.source for c in code(nbformat.read(str(path), as_version=4)))
+    called = {
+        n.func.attr
+        for n in ast.walk(ast.parse(source))
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+    }
+    assert not called & {"write", "submit", "offer", "settle", "promote", "save"}
+    assert "Path" not in source and "os." not in source and "/" not in source.replace("//", "")

@@ -30,6 +30,7 @@ from quant50lib.services.inference import (
     hac_mean,
     rank_ic,
 )
+from quant50lib.services.training import TrainingSet
 
 __all__ = [
     "Evaluation",
@@ -39,6 +40,7 @@ __all__ = [
     "calibration_slope",
     "decile_returns",
     "evaluate",
+    "scored_rows",
 ]
 
 Metrics = dict[str, float | int | str]
@@ -91,6 +93,26 @@ def evaluate(rows: pd.DataFrame, horizon: int, trials: int, seed: int) -> Evalua
         decile_returns(rows, lags),
         book,
     )
+
+
+def scored_rows(rows: TrainingSet, predictions: pd.DataFrame) -> pd.DataFrame:
+    """The rows that all functions here take, from what was learnt from and its scores.
+
+    `predictions` is a table `Prediction`, out of fold. Columns session, symbol, fold, score,
+    excess_return, benchmark_return, momentum; indexed as `rows.X`; rows without a score are left out.
+    """
+    keys = ["session", "symbol"]
+    known = pd.DataFrame(
+        {
+            "session": rows.session,
+            "symbol": rows.symbol,
+            "excess_return": rows.excess_return,
+            "benchmark_return": rows.benchmark_return,
+            "momentum": rows.momentum.fillna(0.0),
+        }
+    )
+    scores = predictions.set_index(keys)[["fold", "score"]]
+    return known.join(scores, on=keys).dropna(subset=["score"]).astype({"fold": "int64"})
 
 
 def _named(name: str, estimate: Estimate) -> Metrics:

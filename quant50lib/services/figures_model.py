@@ -17,6 +17,7 @@ from quant50lib.services.report_style import (
     ORANGE,
     SKY,
     SOFT,
+    WIDTH,
     Chart,
     bar_height,
     bps,
@@ -206,19 +207,21 @@ def skill_figure(skill: pd.DataFrame, part: str) -> Chart:
 
     A frame of `evaluation_groups.by_fold`, `by_year` or `by_sector`.
     """
-    title = f"Rank IC by {part}, 95 % bars"
+    title = f"Rank IC by {part}"
     known = skill.dropna(subset=["rank_ic"]) if len(skill) else skill
     if known.empty:
         return placeholder(NOT_TRAINED, title, HALF)
-    figure = canvas(bar_height(len(known), 0.2), HALF)
+    names = [str(name) for name in known[part]]
+    width = WIDTH if max(map(len, names)) > 10 else HALF
+    figure = canvas(bar_height(len(known), 0.2), width)
     axes = figure.subplots()
     error = Z95 * known["rank_ic_error"].fillna(0.0)
     places = range(len(known))
     axes.errorbar(known["rank_ic"], places, xerr=error, fmt="o", color=BLUE, ms=3.5, elinewidth=0.9)
     axes.axvline(0, color=INK, linewidth=0.6)
-    names_axis(axes, [str(name) for name in known[part]])
+    names_axis(axes, names)
     beyond = int((known["rank_ic"].abs() > error).sum())
-    axes.set_title(f"{title}: {beyond} of {len(known)} beyond")
+    axes.set_title(f"{title}: {beyond} of {len(known)} 95 % bars off zero")
     return figure
 
 
@@ -244,7 +247,7 @@ def shap_figure(shap: pd.DataFrame, n: int = 20) -> Chart:
 @chart
 def signal_turnover_figure(turnover: pd.DataFrame) -> Chart:
     """How much of a score's order and of its top fifth is left (`evaluation_signal`)."""
-    title = "What is left of the score"
+    title = "Kept of the score"
     known = turnover.dropna() if len(turnover) else turnover
     if known.empty:
         return placeholder(NOT_TRAINED, title, HALF)
@@ -258,14 +261,17 @@ def signal_turnover_figure(turnover: pd.DataFrame) -> Chart:
     axes.set_ylim(min(0.0, float(known["rank_autocorrelation"].min())) - 0.02, 1.02)
     axes.set_xlabel("sessions later")
     axes.legend(loc="lower left")
-    axes.set_title(f"{title}: {pct(stays.iloc[0], 0)} of the top fifth a session later")
+    axes.set_title(f"{title}: {pct(stays.iloc[0], 0)} of the top, next session")
     return figure
 
 
 @chart
-def overfitting_figure(found: Overfitting) -> Chart:
-    """Sharpe ratio of the best trial of half the blocks, there and in the other half."""
-    choices, year = found.choices, 252**0.5
+def overfitting_figure(found: Overfitting, horizon_sessions: int = 5) -> Chart:
+    """Annual Sharpe ratio of the best trial of half the blocks, there and in the other half.
+
+    Of returns over `horizon_sessions`.
+    """
+    choices, year = found.choices, (252 / horizon_sessions) ** 0.5
     figure = canvas(2.6, HALF)
     axes = figure.subplots()
     axes.scatter(

@@ -20,7 +20,7 @@ all         use_style()                             beside(*parts, widths=()) ·
             importance_figure(importance, n=20)     frames of `model.Trained`
             decay_figure(ic_decay, horizon_sessions=5) · skill_figure(by_year, "year")
             shap_figure(shap, n=20)                 signal_turnover_figure(signal_turnover)
-            overfitting_figure(Overfitting)         frames of `services.evaluation_…`
+            overfitting_figure(Overfitting, 5)      frames of `services.evaluation_…`
 05 optimize weights_figure(Target)                  sectors_figure(Target, cap)
             trades_figure(Target, n=20)             risk_figure(Target, n=20)
             limits_figure(Limit)                    limits_table(Limit, sectors=None)

@@ -300,13 +300,13 @@ def test_figures_show_the_frames_they_get_with_95_percent_bars():
     shown = report.skill_figure(years, "year")
     np.testing.assert_allclose(bars(shown, 0), 2 * 1.96 * years.rank_ic_error)
     beyond = (years.rank_ic.abs() > 1.96 * years.rank_ic_error).sum()
-    assert f"{beyond} of {len(years)} beyond" in shown.axes[0].get_title(loc="left")
+    assert f"{beyond} of {len(years)} 95 % bars off zero" in shown.axes[0].get_title(loc="left")
 
 
 def test_figures_of_turnover_shap_and_overfitting_say_their_number():
     turnover = pd.DataFrame({"lag": [1], "rank_autocorrelation": 0.9, "error": 0.01})
     title = report.signal_turnover_figure(turnover.assign(top_turnover=0.27)).axes[0]
-    assert "73% of the top fifth" in title.get_title(loc="left")
+    assert "73% of the top, next session" in title.get_title(loc="left")
     model, X = booster()
     shown = report.shap_figure(attribution.shap(model, X, seed=0)).axes[0]
     colours = {bar.get_facecolor() for bar in shown.patches[:2]}
