@@ -98,10 +98,15 @@ def solve(
     OptimizationError
         The solver ran out of time.
     """
+    if settings.solver != "fast":
+        return _by_cvxpy(day, limits, settings, lower, upper, slack)
+    from quant50lib.services import fast  # compiles what only those need who ask for it
+
+    attempt = fast.solve(day, limits, settings, lower, upper, slack)
+    if attempt.settled:
+        return attempt.answer
     answer = _by_cvxpy(day, limits, settings, lower, upper, slack)
-    if answer is not None and settings.solver == "fast":
-        return replace(answer, status=f"{answer.status} (fell back)")
-    return answer
+    return answer and replace(answer, status=f"{answer.status} (fell back)")
 
 
 def _by_cvxpy(
@@ -127,9 +132,9 @@ def _by_cvxpy(
 
 
 def _root(day: Day) -> np.ndarray:
-    """R, (r, n), with R'R the covariance: whichever form has fewer entries for a solver."""
+    """R, (r, n), with R'R the covariance: the dense form until it is many times the factors."""
     k, n = day.factors.shape
-    if n > 2 * k:
+    if n > 4 * k:
         return np.vstack([day.factors, np.diag(np.sqrt(day.diagonal))])
     return np.linalg.cholesky(day.covariance()).T
 
