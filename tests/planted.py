@@ -21,7 +21,7 @@ EDGE_SESSIONS, EDGE_LIMIT = 5, 3.0
 
 
 def listings(per_sector: int) -> list[Listing]:
-    """Made-up stocks of every sector, and the benchmark."""
+    """Made-up stocks of every sector, up to 26 each, and the benchmark."""
     stocks = [
         Listing(f"{sector[0]}{sector[-1].upper()}{chr(65 + i)}{k}", sector, sector, "stock")
         for k, sector in enumerate(sorted(BETA))

@@ -220,8 +220,9 @@ def skill_figure(skill: pd.DataFrame, part: str) -> Chart:
     axes.errorbar(known["rank_ic"], places, xerr=error, fmt="o", color=BLUE, ms=3.5, elinewidth=0.9)
     axes.axvline(0, color=INK, linewidth=0.6)
     names_axis(axes, names)
+    axes.locator_params(axis="x", nbins=5)
     beyond = int((known["rank_ic"].abs() > error).sum())
-    axes.set_title(f"{title}: {beyond} of {len(known)} 95 % bars off zero")
+    axes.set_title(f"{title}: {beyond} of {len(known)} bars (95 %) off zero")
     return figure
 
 
@@ -240,7 +241,8 @@ def shap_figure(shap: pd.DataFrame, n: int = 20) -> Chart:
     colours = signed(shown["direction"])
     axes.barh(range(len(shown)), shown["mean_abs"], height=0.68, color=colours)
     names_axis(axes, list(shown["feature"]))
-    axes.set_title(f"{title}: blue raises with the feature, orange lowers")
+    axes.set_xlabel("blue: more of it raises the score · orange: lowers it")
+    axes.set_title(title)
     return figure
 
 

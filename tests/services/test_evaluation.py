@@ -300,7 +300,7 @@ def test_figures_show_the_frames_they_get_with_95_percent_bars():
     shown = report.skill_figure(years, "year")
     np.testing.assert_allclose(bars(shown, 0), 2 * 1.96 * years.rank_ic_error)
     beyond = (years.rank_ic.abs() > 1.96 * years.rank_ic_error).sum()
-    assert f"{beyond} of {len(years)} 95 % bars off zero" in shown.axes[0].get_title(loc="left")
+    assert f"{beyond} of {len(years)} bars (95 %) off zero" in shown.axes[0].get_title(loc="left")
 
 
 def test_figures_of_turnover_shap_and_overfitting_say_their_number():
