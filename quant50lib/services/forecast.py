@@ -8,11 +8,12 @@ model without evidence has alpha zero.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import Forecast
-from quant50lib.services.model import LoadedModel
 from quant50lib.services.panel import Panel
 from quant50lib.settings import ForecastSettings
 
@@ -21,6 +22,18 @@ VOLATILITY_SESSIONS = 63
 SCORE_MAX = 3.0
 #: keeps a name that does not move from having no risk at all
 VOLATILITY_MIN = 1e-4
+
+
+class Scoring(Protocol):
+    """What a forecast asks of a model: a score for each name of the day, and what it is worth."""
+
+    @property
+    def ic(self) -> float: ...
+
+    @property
+    def ic_error(self) -> float: ...
+
+    def score(self, matrix: pd.DataFrame) -> pd.Series: ...
 
 
 def horizon_volatility(panel: Panel, horizon: int) -> pd.Series:
@@ -112,7 +125,7 @@ def of_day(
     session: pd.Timestamp,
     panel: Panel,
     matrix: pd.DataFrame,
-    model: LoadedModel | None,
+    model: Scoring | None,
     settings: ForecastSettings,
     horizon: int,
 ) -> pd.DataFrame:

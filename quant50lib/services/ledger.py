@@ -316,11 +316,11 @@ def book(
     entries: list[Entry] = []
     for *_, item in sorted(lines, key=lambda line: line[:3]):
         if isinstance(item, Entry):
-            _move(now, item)
+            move(now, item)
             continue
         made = entries_of(item, now)
         for entry in made:
-            _move(now, entry)
+            move(now, entry)
         entries += made
     return entries
 
@@ -329,11 +329,12 @@ def fold(entries: Iterable[Entry]) -> dict[str, Position]:
     """Positions after the entries, in the order given; closed ones are gone."""
     positions: dict[str, Position] = {}
     for entry in entries:
-        _move(positions, entry)
+        move(positions, entry)
     return positions
 
 
-def _move(positions: dict[str, Position], entry: Entry) -> None:
+def move(positions: dict[str, Position], entry: Entry) -> None:
+    """Change positions by an entry; one that is closed is gone."""
     if not entry.qty and not entry.cost:
         return
     before = positions.pop(entry.symbol, None)

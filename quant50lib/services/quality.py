@@ -211,13 +211,19 @@ def _coverage(scan: Scan, sound: np.ndarray) -> str:
 
 def _missing_session(scan: Scan) -> str:
     """Sessions just before the day of which the store lacks what it has on either side."""
-    window = scan.raw.present[-LIVE_SESSIONS:]
+    lacks = lacking(scan.raw.present, scan.settings)
+    days = [f"{scan.raw.sessions[-len(lacks) + row].date()}" for row in np.flatnonzero(lacks)]
+    return f"too few bars of {', '.join(days)}" if days else ""
+
+
+def lacking(present: np.ndarray, settings: DataSettings) -> np.ndarray:
+    """Of the last sessions, those with too few of the bars that stand on either side."""
+    window = present[-LIVE_SESSIONS:]
     expected = np.maximum.accumulate(window, axis=0) & window[::-1].any(axis=0)
     share = (window & expected).sum(axis=1) / np.maximum(expected.sum(axis=1), 1)
-    lacking = (share < scan.settings.coverage_min) & (expected.sum(axis=1) > 0)
-    lacking[-1] = False  # that is coverage
-    days = [f"{scan.raw.sessions[-len(window) + row].date()}" for row in np.flatnonzero(lacking)]
-    return f"too few bars of {', '.join(days)}" if days else ""
+    lacks: np.ndarray = (share < settings.coverage_min) & (expected.sum(axis=1) > 0)
+    lacks[-1] = False  # that is coverage
+    return lacks
 
 
 def _disorder(scan: Scan, found: dict[str, Hits]) -> str:

@@ -1,0 +1,88 @@
+"""The command backtest: the desk's days in a loop, on a simulated market or on real bars."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quant50lib.commands.shared import do, err, out, shown
+from quant50lib.errors import SettingsError
+from quant50lib.settings import Settings
+from quant50lib.utils import config
+
+app = typer.Typer()
+
+
+@app.command()
+def backtest(
+    first: Annotated[str, typer.Option("--from", help="First session.")] = "2025-01-02",
+    last: Annotated[str, typer.Option("--to", help="Last session.")] = "2025-06-30",
+    market: Annotated[
+        Path | None,
+        typer.Option("--market", help="Parquet of real daily bars; default: the demo market."),
+    ] = None,
+    actions: Annotated[
+        Path | None, typer.Option("--actions", help="CSV of corporate actions for the Parquet.")
+    ] = None,
+    universe: Annotated[
+        Path | None, typer.Option("--universe", help="CSV of names in place of the packaged ones.")
+    ] = None,
+    book: Annotated[
+        str, typer.Option("--book", help="What it expects: zero, momentum, model or equal.")
+    ] = "zero",
+    brake: Annotated[
+        bool, typer.Option("--brake/--no-brake", help="The drawdown brake and halt.")
+    ] = True,
+    stops: Annotated[bool, typer.Option("--stops/--no-stops", help="The stop-losses.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+) -> None:
+    """Trade past sessions by the same functions as the daily run, in one loop, without notebooks.
+
+    The model book trains before the first session and again on every Monday. Orders fill whole at
+    the next open, half a spread away from it; dividends are paid on their day. Prices of the demo
+    market are made up, and so is every figure that comes of them.
+
+    The result lies in backtests/ of the desk's home; notebooks/backtest.ipynb reads the newest.
+
+    **Examples**
+
+        quant50 backtest --book model --from 2025-01-02 --to 2025-12-31
+        quant50 backtest --market bars.parquet --actions actions.csv --universe names.csv --no-brake
+    """
+    from quant50lib.jobs import backtest as job
+    from quant50lib.jobs.progress import bar
+
+    def work() -> None:
+        asked = job.Asked(first, last, book, brake, stops)
+        settings = _settings(market, actions, universe)
+        with bar(err, "back-test") as tell:
+            said, folder = job.run(config.home(), settings, asked, tell)
+        if as_json:
+            out.print_json(json.dumps(said, default=str))
+            return
+        out.print(f"{said['market']}, book {book}, {said['first']} to {said['last']}")
+        for name, value in said.items():
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            out.print(f"  {name:<24}{text}", soft_wrap=True, markup=False)
+        out.print(f"kept in {shown(folder)}", soft_wrap=True)
+
+    do(work)
+
+
+def _settings(market: Path | None, actions: Path | None, universe: Path | None) -> Settings:
+    settings = config.load(config.home())
+    for path in (market, actions, universe):
+        if path is not None and not path.is_file():
+            raise SettingsError(f"{path} does not exist")
+    twin = {"market": str(market.resolve())} if market else {}
+    changed = twin | ({"actions": actions.resolve()} if actions else {})
+    names = {"file": universe.resolve()} if universe else {}
+    return settings.model_copy(
+        update={
+            "simulator": settings.simulator.model_copy(update=changed),
+            "universe": settings.universe.model_copy(update=names),
+        }
+    )

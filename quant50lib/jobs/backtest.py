@@ -1,0 +1,163 @@
+"""Back-tests of the desk: the markets they can run on, and the folder that keeps a result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quant50lib.adapters import universe
+from quant50lib.contracts import TIME
+from quant50lib.errors import SettingsError
+from quant50lib.services import backtest, backtest_summary
+from quant50lib.services import universe as membership
+from quant50lib.services.backtest import Result
+from quant50lib.services.backtest_market import Market
+from quant50lib.services.backtest_signals import SIGNALS
+from quant50lib.settings import Settings
+from quant50lib.simulator import market as simulated
+from quant50lib.simulator.demo import DemoMarket
+from quant50lib.utils import dates
+from quant50lib.utils.config import Home
+
+SIMULATED, REAL = "SIMULATED prices", "real prices"
+#: under the desk's home, and the headline in each folder of it
+FOLDER, SAID = "backtests", "summary.json"
+#: frames of a result that are kept, one Parquet each
+KEPT = ("daily", "holdings", "targets", "orders", "fills", "breaches", "events", "equity")
+
+
+def market_of(settings: Settings, last: pd.Timestamp) -> Market:
+    """The market of the settings up to a session: the demo's, or that of a Parquet of real bars.
+
+    Raises
+    ------
+    ContractError
+        The file of bars or of actions cannot be read.
+    SettingsError
+        No name of the universe has a bar.
+    """
+    names = universe.load(settings.universe.file, settings.universe.benchmark)
+    listings = [simulated.Listing(**row) for row in names.to_dict("records")]
+    made, label = _made(settings, listings), REAL
+    if made.simulated:
+        made.extend(last.date())
+        label = SIMULATED
+    bars = bars_of(made, names["symbol"].tolist(), last)
+    actions = actions_frame(made.actions())
+    none = membership.renames([])
+    members = universe.membership(settings.universe, names, none)
+    return Market.of(bars, actions, names, label, members)
+
+
+def _made(settings: Settings, listings: list[simulated.Listing]) -> simulated.Market:
+    own = settings.simulator
+    if own.market == "demo":
+        return DemoMarket(own.seed, own.first_session, listings, own.planted_ic)
+    known = {listing.symbol: listing for listing in listings}
+    return simulated.FileMarket(Path(own.market), own.actions, known)
+
+
+def bars_of(made: simulated.Market, symbols: list[str], last: pd.Timestamp) -> pd.DataFrame:
+    """Bars of a market in the store's form, up to a session."""
+    parts = [_series(s, found) for s in symbols if (found := made.series(s)) is not None]
+    if not parts:
+        raise SettingsError("no name of the universe has a bar: name another universe")
+    bars = pd.concat(parts, ignore_index=True)
+    return bars[bars["session"] <= last].reset_index(drop=True)
+
+
+def _series(symbol: str, series: simulated.Series) -> pd.DataFrame:
+    prices = {name: getattr(series, name) for name in (*simulated.PRICES, "volume")}
+    days = series.day.astype(TIME)
+    return pd.DataFrame({"symbol": symbol, "session": days, **prices}).astype({"volume": float})
+
+
+def actions_frame(actions: list[simulated.Action]) -> pd.DataFrame:
+    """Corporate actions in the store's form."""
+    rows = [
+        {
+            "symbol": action.symbol,
+            "type": action.kind,
+            "ex_date": pd.Timestamp(action.ex_date),
+            "new_rate": float(action.new) if action.is_split else np.nan,
+            "old_rate": float(action.old) if action.is_split else np.nan,
+            "cash": float(action.cash) if action.cash else np.nan,
+        }
+        for action in actions
+    ]
+    columns = ["symbol", "type", "ex_date", "new_rate", "old_rate", "cash"]
+    return pd.DataFrame(rows, columns=columns).astype({"symbol": "str", "ex_date": TIME})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a back-test is asked for: dates as text, a book, and which rules act."""
+
+    first: str
+    last: str
+    book: str
+    brake: bool = True
+    stops: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of the folder that keeps the result."""
+        off = ("" if self.brake else "-no-brake") + ("" if self.stops else "-no-stops")
+        return f"{self.book}{off}-{self.first}-{self.last}"
+
+
+def run(
+    home: Home, settings: Settings, asked: Asked, tell: backtest.Tell
+) -> tuple[dict[str, Any], Path]:
+    """Run a back-test and keep it; returns its summary and its folder.
+
+    Raises
+    ------
+    SettingsError
+        There is no such book, or no session between the dates.
+    """
+    if asked.book not in SIGNALS:
+        raise SettingsError(f"--book {asked.book!r} is none of {', '.join(SIGNALS)}")
+    sessions = dates.sessions_between(asked.first, asked.last)
+    if not len(sessions):
+        raise SettingsError(f"there is no session from {asked.first} to {asked.last}")
+    market = market_of(settings, sessions[-1])
+    rules = backtest.without(settings, brake=not asked.brake, stops=not asked.stops)
+    result = backtest.run(market, asked.book, rules, sessions[0], sessions[-1], tell=tell)
+    others = backtest_summary.benchmarks(market, result)
+    said = {"book": asked.book, **backtest_summary.summary(result)}
+    return said, save(home, asked.name, result, others, said)
+
+
+def save(home: Home, name: str, result: Result, others: pd.DataFrame, said: dict[str, Any]) -> Path:
+    """Keep a result under the desk's home; a result of the same name gives way."""
+    folder = home.root / FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in KEPT:
+        frame: pd.DataFrame = getattr(result, part)
+        frame.reset_index(drop=part != "daily").to_parquet(folder / f"{part}.parquet", index=False)
+    others.rename_axis("session").reset_index().to_parquet(folder / "benchmarks.parquet")
+    (folder / "settings.json").write_text(result.settings.model_dump_json(indent=2), "utf-8")
+    (folder / SAID).write_text(json.dumps(said, indent=2, default=str) + "\n", "utf-8")
+    return folder
+
+
+def load(folder: Path) -> tuple[Result, pd.DataFrame, dict[str, Any]]:
+    """A result that was kept, the returns of its benchmarks, and what was said of it."""
+    parts = {part: pd.read_parquet(folder / f"{part}.parquet") for part in KEPT}
+    parts["daily"] = parts["daily"].set_index("session")
+    settings = Settings.model_validate_json((folder / "settings.json").read_text("utf-8"))
+    said = json.loads((folder / SAID).read_text("utf-8"))
+    others = pd.read_parquet(folder / "benchmarks.parquet").set_index("session")
+    return Result(**parts, label=said["market"], settings=settings), others, said
+
+
+def newest(home: Home) -> Path | None:
+    """The folder of the result that was kept last; None before the first."""
+    found = sorted((home.root / FOLDER).glob(f"*/{SAID}"), key=lambda path: path.stat().st_mtime)
+    return found[-1].parent if found else None

@@ -1,0 +1,180 @@
+"""What a back-tested book expects: nothing, momentum, the model of the day, or the same of all.
+
+Each is a `Signal`: it learns at the close of some sessions from what is known then, and forecasts at
+every close by the functions that the notebooks call. A signal remembers nothing; what it has learnt
+is handed back to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from quant50lib.services import book, features, forecast, inference, label, model
+from quant50lib.services.backtest_market import Window
+from quant50lib.services.forecast import Scoring as Learnt
+from quant50lib.services.model import LoadedModel, Trained
+from quant50lib.services.panel import Panel
+from quant50lib.services.training import MOMENTUM
+
+#: of a forecast that is as uncertain of one name as of another, in premiums
+EVEN_ERROR = 5.0
+
+
+class Signal(Protocol):
+    """Where a book's expected returns come from."""
+
+    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
+        """What is known after learning at the close, given what was known before."""
+
+    def expect(
+        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
+    ) -> pd.DataFrame:
+        """Table `Forecast` of the session."""
+
+
+def matrix_of(
+    window: Window, panel: Panel, universe: pd.DataFrame, names: tuple[str, ...]
+) -> pd.DataFrame:
+    """Standardised features of the session, (n_symbols, n_features), as stage features hands on."""
+    settings = window.settings.features.model_copy(update={"names": names})
+    sectors = universe.set_index("symbol")["sector"]
+    described = features.describe(panel, sectors, settings, window.benchmark).standardised
+    return pd.DataFrame({name: values.loc[window.session] for name, values in described.items()})
+
+
+def of_day(
+    window: Window,
+    panel: Panel,
+    universe: pd.DataFrame,
+    matrix: pd.DataFrame,
+    learnt: Learnt | None,
+) -> pd.DataFrame:
+    """Table `Forecast` as notebook 05 makes it."""
+    settings = window.settings
+    known = book.candidates(panel, universe, settings)
+    horizon = settings.label.horizon_sessions
+    return forecast.of_day(window.session, known, matrix, learnt, settings.forecast, horizon)
+
+
+@dataclass(frozen=True)
+class Zero:
+    """The premium for every name, and no alpha: the lowest-risk book that stays invested."""
+
+    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
+        return None
+
+    def expect(
+        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
+    ) -> pd.DataFrame:
+        return of_day(window, panel, universe, pd.DataFrame(), None)
+
+
+@dataclass(frozen=True)
+class Even(Zero):
+    """No alpha, and every name as uncertain as another: the programme spreads the weights evenly."""
+
+    def expect(
+        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
+    ) -> pd.DataFrame:
+        table = super().expect(window, panel, universe, learnt)
+        return table.assign(error=EVEN_ERROR * table["expected_return"].abs())
+
+
+@dataclass(frozen=True)
+class MeasuredMomentum:
+    """Standardised 12-1 momentum with the rank IC that it has had up to `trained_at`."""
+
+    trained_at: pd.Timestamp
+    ic: float
+    ic_error: float
+
+    def score(self, matrix: pd.DataFrame) -> pd.Series:
+        return matrix[MOMENTUM]
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """12-1 momentum; its IC is measured on all known labels and shrunk by its own error."""
+
+    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
+        panel, horizon = window.panel(), window.settings.label.horizon_sessions
+        settings = window.settings.features.model_copy(update={"names": (MOMENTUM,)})
+        sectors = universe.set_index("symbol")["sector"]
+        described = features.describe(panel, sectors, settings, window.benchmark)
+        names = described.standardised[MOMENTUM].columns
+        excess = label.excess_return(panel.only(names), window.benchmark, horizon)
+        ics = rank_ic_by_session(described.standardised[MOMENTUM], excess)
+        ics = ics.iloc[: -1 - horizon].dropna()
+        if len(ics) < window.settings.model.min_training_sessions:
+            return before
+        found = inference.hac_mean(ics, inference.hac_lags(len(ics), horizon))
+        return MeasuredMomentum(window.session, found.value, found.error)
+
+    def expect(
+        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
+    ) -> pd.DataFrame:
+        return of_day(
+            window, panel, universe, matrix_of(window, panel, universe, (MOMENTUM,)), learnt
+        )
+
+
+def rank_ic_by_session(score: pd.DataFrame, outcome: pd.DataFrame) -> pd.Series:
+    """Spearman's correlation across the names of each session; missing pairs are left out."""
+    both = (score.notna() & outcome.notna()).to_numpy()
+    ranked = (frame.where(both).rank(axis=1).to_numpy() for frame in (score, outcome))
+    x, y = (
+        values - np.nansum(values, 1, keepdims=True) / np.maximum(both.sum(1, keepdims=True), 1)
+        for values in ranked
+    )
+    x, y = np.where(both, x, 0.0), np.where(both, y, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return pd.Series((x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1)), score.index)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model of the desk: trained, judged by the gate, and used while it is young enough."""
+
+    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
+        trained = train(window, universe)
+        champion = before.metrics if isinstance(before, LoadedModel) else None
+        if not model.gate(trained.metrics, champion).accepted:
+            return before
+        name = f"{window.session:%Y%m%d}"
+        return LoadedModel(
+            name, trained.booster, trained.scaler, dict(trained.metrics), window.session
+        )
+
+    def expect(
+        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
+    ) -> pd.DataFrame:
+        found = learnt if isinstance(learnt, LoadedModel) else None
+        usable = model.usable(found, window.session, window.settings.model)
+        names = window.settings.features.names
+        matrix = matrix_of(window, panel, universe, names) if usable else pd.DataFrame()
+        return of_day(window, panel, universe, matrix, usable)
+
+
+def train(window: Window, universe: pd.DataFrame) -> Trained:
+    """Stages labels and train, at the close of the window's session."""
+    settings, panel = window.settings, window.panel()
+    horizon = settings.label.horizon_sessions
+    own = panel.only(panel.symbols.intersection(universe["symbol"]))
+    excess = label.excess_return(own, window.benchmark, horizon)
+    table = label.to_table(excess, horizon, window.session)
+    labels = label.KnownLabels(table, window.session, horizon)
+    sectors = universe.set_index("symbol")["sector"]
+    rows = model.training_set(panel, labels, sectors, settings.features, window.benchmark)
+    return model.train(rows, settings.model, settings.label)
+
+
+SIGNALS: dict[str, Signal] = {
+    "zero": Zero(),
+    "momentum": Momentum(),
+    "model": Model(),
+    "equal": Even(),
+}
