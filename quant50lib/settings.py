@@ -181,6 +181,13 @@ class OptimizeSettings(Section):
         "CLARABEL", description="through cvxpy; fast: services.fast, and cvxpy where that fails"
     )
     time_limit_seconds: Positive = 30.0
+    swap_solves: Annotated[int, Field(ge=0)] = Field(
+        16, description="solves that a day may spend on better names than the first choice"
+    )
+    exact: bool = Field(False, description="prove the choice of names by branch and bound")
+    exact_time_limit_seconds: Positive = Field(
+        60.0, description="solver's own time after which the proof stays open"
+    )
 
 
 class RiskSettings(Section):

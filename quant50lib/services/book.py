@@ -139,7 +139,14 @@ def headline(solution: Solution) -> dict[str, Any]:
         "breaches": [breach.rule for breach in solution.breaches],
         "seconds": round(solution.seconds, 3),
         "status": solution.status,
+        **_proof(solution),
     }
+
+
+def _proof(solution: Solution) -> dict[str, Any]:
+    """What branch and bound found, where it was asked for."""
+    proof = solution.proof
+    return {} if proof is None else {"nodes": proof.nodes, "proven": proof.complete}
 
 
 def forced_intent(state: pd.DataFrame) -> str:

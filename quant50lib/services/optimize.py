@@ -4,8 +4,8 @@
     subject to  every rule of `limits.Limits`, all over the horizon
 
 The programme itself is stated in `services.programme`, the choice of at most 50 names of a minimum
-size in `services.support`. Here they meet: relax, keep the largest, solve again, and say by how
-much the answer can be short of the best one.
+size in `services.search`. Here they meet, and the answer says by how much it can be short of the
+best one.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import pandas as pd
 from quant50lib.contracts import Target
 from quant50lib.errors import OptimizationError
 from quant50lib.services import limits as rules
-from quant50lib.services import support
+from quant50lib.services import search
 from quant50lib.services.covariance import Risk
 from quant50lib.services.day import DUST, Day
+from quant50lib.services.exact import Proof
 from quant50lib.services.limits import Breach, Limits
 from quant50lib.settings import OptimizeSettings
 
@@ -40,7 +41,7 @@ class Solution:
     risk_share: pd.Series  # of the book's variance
     exits: pd.Series  # why it must be sold: "forced", "no forecast", or empty
     objective: float
-    upper_bound: float  # of the relaxation without the limit on names and the minimum size
+    upper_bound: float  # proven: no other choice of names is worth more, see `services.bound`
     breaches: tuple[Breach, ...]
     duals: dict[str, float]  # rule -> bps over the horizon per 1 % of limit
     limits: Limits
@@ -48,6 +49,7 @@ class Solution:
     forced_turnover: float
     seconds: float
     status: str
+    proof: Proof | None = None  # of branch and bound, where `optimize.exact` asks for it
 
     @property
     def turnover(self) -> float:
@@ -131,7 +133,7 @@ def target_weights(
         idle=float(left.sum()),
         **_membership(symbols, left, sectors),
     )
-    found = support.search(day, limits, settings, places=max(0, limits.names - len(left)))
+    found = search.search(day, limits, settings, places=max(0, limits.names - len(left)))
     return _solution(found, day, left, book, exits, sectors, risk, limits)
 
 
@@ -168,10 +170,20 @@ def to_limits(solution: Solution, session: pd.Timestamp) -> pd.DataFrame:
     details = {
         "gross": f"exposure budget {s.limits.budget:.1%}",
         "turnover": f"and {s.forced_turnover:.2%} by forced exits, outside the cap",
-        "names": f"the limit costs at most {max(s.gap_bps, 0.0):.2f} bps over the horizon",
+        "names": _certificate(s),
     }
     details |= {b.rule: _cure(b) for b in s.breaches}
     return rules.to_limits(session, s.standing, s.limits, s.duals, details)
+
+
+def _certificate(solution: Solution) -> str:
+    """What a better choice of names could bring, and whether that is proven to be all."""
+    short, proof = max(solution.gap_bps, 0.0), solution.proof
+    text = f"the limit costs at most {short:.2f} bps over the horizon"
+    if proof is None:
+        return text
+    nodes = f"{proof.nodes} node{'' if proof.nodes == 1 else 's'}"
+    return f"{text}; {'proven' if proof.complete else 'proof left open'} after {nodes}"
 
 
 def _cure(breach: Breach) -> str:
@@ -271,7 +283,7 @@ def _membership(symbols: pd.Index, left: pd.Series, sectors: pd.Series) -> dict[
 
 
 def _solution(
-    found: support.Found,
+    found: search.Found,
     day: Day,
     left: pd.Series,
     book: pd.Series,
@@ -304,6 +316,7 @@ def _solution(
         forced_turnover=float(before[~free].sum()),
         seconds=found.seconds,
         status=found.status,
+        proof=found.proof,
     )
 
 

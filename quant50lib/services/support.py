@@ -2,7 +2,7 @@
 
 The relaxation says how much of each name the programme would like; the largest are kept. A held
 name that the turnover cap cannot clear has to stay, and takes a place. The weights are then solved
-again for the names chosen, so that no limit is broken by tidying up.
+again for the names chosen, so that no limit is broken by tidying up (`fit`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,34 @@ from dataclasses import dataclass, replace
 import cvxpy as cp
 import numpy as np
 
-from quant50lib.errors import OptimizationError
+from quant50lib.services.day import DUST, MARGIN, Answer, Day, Slack, value_bps
 from quant50lib.services.limits import TOLERANCE, Limits
-from quant50lib.services.programme import (
-    DUST,
-    MARGIN,
-    Answer,
-    Day,
-    Slack,
-    least_slack,
-    solve,
-    value_bps,
-)
+from quant50lib.services.programme import solve
 from quant50lib.settings import OptimizeSettings
 
-#: attempts to find names for which the limits hold, and then to find better ones
-ROUNDS = 12
+
+@dataclass(frozen=True)
+class Problem:
+    """What a choice of names is judged by: the day, its rules, how far they are widened."""
+
+    day: Day
+    limits: Limits
+    settings: OptimizeSettings
+    places: int  # names that may be held
+    slack: Slack = Slack()
+
+    @property
+    def wide(self) -> Limits:
+        """The limits that sums of weights are held against before anything is solved."""
+        return replace(
+            self.limits,
+            gross=self.limits.gross + self.slack.gross - 2 * MARGIN,
+            turnover=self.limits.turnover + self.slack.turnover - 2 * MARGIN,
+        )
+
+    def value(self, answer: Answer) -> float:
+        """The objective of an answer's weights, bps over the horizon."""
+        return value_bps(self.day, answer.weights, self.settings)
 
 
 @dataclass(frozen=True)
@@ -62,127 +74,17 @@ class Support:
         return replace(self, keep=keep, remain=remain)
 
 
-@dataclass(frozen=True)
-class Found:
-    """The best weights found, for all symbols of the day; values in bps over the horizon."""
-
-    weights: np.ndarray  # (n,)
-    objective: float
-    upper_bound: float  # of the relaxation
-    duals: dict[str, np.ndarray]  # bps per unit of limit
-    status: str
-    seconds: float
-
-
-def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) -> Found:
-    """Relax, keep the largest, solve again; keep more of what is held where the limits collide.
-
-    Raises
-    ------
-    OptimizationError
-        The limits contradict each other although all that may give way did.
-    """
-    within = np.flatnonzero(day.upper > 0)
-    if not len(within):
-        return _as_it_is(day, np.zeros(len(day.symbols)), settings, "nothing may be held")
-    if day.sold + MARGIN >= limits.turnover and "turnover" not in settings.elastic_order:
-        return _as_it_is(day, day.held, settings, "nothing may be traded")
-    part = day.only(within)
-    bound, slack = _relax(part, limits, settings)
-    chosen, answer = _first_fit(part, bound.weights, limits, settings, slack, places)
-    if answer is None:
-        chosen, answer, slack = _elastic_fit(part, chosen, limits, settings)
-        bound = solve(part, limits, settings, *_open(part), slack) or bound
-    answer = _without_unwanted(part, chosen, answer, limits, settings, slack)
-    weights = np.zeros(len(day.symbols))
-    weights[within] = answer.weights
-    return Found(
-        weights=weights,
-        objective=value_bps(day, weights, settings),
-        upper_bound=bound.objective,
-        duals=answer.duals,
-        status=answer.status,
-        seconds=bound.seconds + answer.seconds,
-    )
-
-
-def _as_it_is(day: Day, weights: np.ndarray, settings: OptimizeSettings, status: str) -> Found:
-    """Where there is nothing to decide."""
-    value = value_bps(day, weights, settings)
-    return Found(weights, value, value, {}, status, 0.0)
-
-
-def _open(day: Day) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds that leave every name free."""
-    return np.zeros(len(day.symbols)), day.upper
-
-
-def _relax(day: Day, limits: Limits, settings: OptimizeSettings) -> tuple[Answer, Slack]:
-    """The programme without limit on names and minimum size, its rules widened if they must be."""
-    answer = solve(day, limits, settings, *_open(day))
-    if answer is not None:
-        return answer, Slack()
-    slack = least_slack(day, limits, settings, *_open(day))
-    answer = None if slack is None else solve(day, limits, settings, *_open(day), slack)
-    if slack is None or answer is None:
-        raise OptimizationError(
-            "no weights keep the limits, although those in optimize.elastic_order gave way; "
-            f"exposure budget {limits.budget:.1%}, turnover cap {limits.turnover:.1%}"
-        )
-    return answer, slack
-
-
-def _first_fit(
-    day: Day,
-    liked: np.ndarray,
-    limits: Limits,
-    settings: OptimizeSettings,
-    slack: Slack,
-    places: int,
-) -> tuple[Support, Answer | None]:
-    """The names to hold, and their weights if the limits allow any."""
-    wide = replace(
-        limits,
-        gross=limits.gross + slack.gross - 2 * MARGIN,
-        turnover=limits.turnover + slack.turnover - 2 * MARGIN,
-    )
-    chosen = first = choose(day, liked, wide, places)
-    for _ in range(ROUNDS):
-        answer = _fit(day, chosen, limits, settings, slack)
-        # widened limits are tight: no other choice of names would keep them
-        following = _one_remainder(chosen, day, liked, places) if not slack.given else None
-        if answer is not None or following is None:
-            break
-        chosen = following
-    return (chosen, answer) if answer else (first, None)
-
-
-def _elastic_fit(
-    day: Day, chosen: Support, limits: Limits, settings: OptimizeSettings
-) -> tuple[Support, Answer, Slack]:
-    """Weights of the names chosen within limits widened for them; else of nothing but holdings."""
-    for names in (chosen, Support(np.zeros_like(chosen.keep), day.held > 0)):
-        lower, upper = np.zeros(len(day.symbols)), np.zeros(len(day.symbols))
-        lower[names.at], upper[names.at] = names.bounds(day, limits.min_weight)
-        slack = least_slack(day, limits, settings, lower, upper)
-        answer = None if slack is None else _fit(day, names, limits, settings, slack)
-        if slack is not None and answer is not None:
-            return names, answer, slack
-    raise OptimizationError(
-        f"no choice of at most {limits.names} names keeps the limits, although those in "
-        "optimize.elastic_order gave way"
-    )
-
-
-def _fit(
-    day: Day, chosen: Support, limits: Limits, settings: OptimizeSettings, slack: Slack
-) -> Answer | None:
+def fit(problem: Problem, chosen: Support) -> Answer | None:
     """The best weights of the names chosen, (n,) with zeros elsewhere; None if there are none."""
+    day, limits, slack, settings = problem.day, problem.limits, problem.slack, problem.settings
     at = chosen.at
     if not len(at):
         return _nothing(day, limits, settings, slack)
+    part = day.only(at)
+    if part.sold > limits.turnover + slack.turnover + TOLERANCE:
+        return None
     lower, upper = chosen.bounds(day, limits.min_weight)
-    answer = solve(day.only(at), limits, settings, lower, upper, slack.only(at))
+    answer = solve(part, limits, settings, lower, upper, slack.only(at))
     if answer is None:
         return None
     weights, floor_price = np.zeros(len(day.symbols)), np.zeros(len(day.symbols))
@@ -208,32 +110,6 @@ def _tidy(
     return np.where(exact < DUST, 0.0, exact)
 
 
-def _without_unwanted(
-    day: Day,
-    chosen: Support,
-    answer: Answer,
-    limits: Limits,
-    settings: OptimizeSettings,
-    slack: Slack,
-) -> Answer:
-    """Leave out names that are held only at the minimum and would rather be smaller, if it pays."""
-    for _ in range(ROUNDS):
-        unwanted = chosen.keep & (answer.weights <= limits.min_weight + DUST)
-        cost = np.where(unwanted, answer.floor_price, 0.0)
-        if cost.max(initial=0.0) <= DUST:
-            break
-        fewer = chosen.without(int(np.argmax(cost)))
-        better = _fit(day, fewer, limits, settings, slack)
-        if better is None or _value(day, better, settings) <= _value(day, answer, settings):
-            break
-        chosen, answer = fewer, better
-    return answer
-
-
-def _value(day: Day, answer: Answer, settings: OptimizeSettings) -> float:
-    return value_bps(day, answer.weights, settings)
-
-
 def choose(day: Day, liked: np.ndarray, limits: Limits, places: int) -> Support:
     """Keep the largest of what the relaxation liked, as far as the limits can carry the minimum.
 
@@ -254,7 +130,7 @@ def choose(day: Day, liked: np.ndarray, limits: Limits, places: int) -> Support:
     return _drop_unaffordable(support, day, liked, limits)
 
 
-def _one_remainder(support: Support, day: Day, liked: np.ndarray, places: int) -> Support | None:
+def one_remainder(support: Support, day: Day, liked: np.ndarray, places: int) -> Support | None:
     """Keep what can be kept of the largest name to be sold, in place of the least liked buy.
 
     With no buy to give up, the smallest holding goes in its place, if that is smaller. None where
@@ -280,7 +156,7 @@ def _keep_unsellable(
 ) -> Support:
     """Names whose sale does not fit into the turnover stay, the largest first: fewest remain."""
     while (sold := _sold(support, day)).sum() + day.sold > limits.turnover and sold.any():
-        following = _one_remainder(support, day, liked, places)
+        following = one_remainder(support, day, liked, places)
         # more names than there are places: what cannot be sold is held all the same
         support = following or support.remaining(int(np.argmax(sold)))
     return support
@@ -289,7 +165,7 @@ def _keep_unsellable(
 def _drop_unaffordable(support: Support, day: Day, liked: np.ndarray, limits: Limits) -> Support:
     """While all at their minimum would need more turnover or exposure than there is, the least
     liked buy goes, and after the last of them the least liked holding loses its minimum."""
-    while support.keep.any() and not _affordable(support, day, limits):
+    while support.keep.any() and not affordable(support, day, limits):
         fresh = _fresh(support, day)
         if len(fresh):
             support = support.without(_least_liked(fresh, liked))
@@ -298,7 +174,7 @@ def _drop_unaffordable(support: Support, day: Day, liked: np.ndarray, limits: Li
     return support
 
 
-def _affordable(support: Support, day: Day, limits: Limits) -> bool:
+def affordable(support: Support, day: Day, limits: Limits) -> bool:
     smallest = np.where(support.keep, np.minimum(limits.min_weight, day.upper), 0.0)
     bought = np.maximum(smallest - day.held, 0.0).sum()
     turnover = day.sold + float(_sold(support, day).sum() + bought)

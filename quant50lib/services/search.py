@@ -1,0 +1,178 @@
+"""The choice of names, from the relaxation to the certificate.
+
+1. relax: no limit on names, no minimum size (`_relax`); where the rules cannot all hold, they are
+   widened by the least that helps, in the order of the settings
+2. keep the largest, with what turnover cannot clear (`support.choose`), and solve again
+3. leave out what is held only because of its minimum (`_without_unwanted`)
+4. swap names while that pays (`swaps.improve`)
+5. bound every other choice from above (`bound.proven`), or prove it (`exact.prove`)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from quant50lib.errors import OptimizationError
+from quant50lib.services import bound, exact, swaps
+from quant50lib.services.day import DUST, MARGIN, Answer, Day, Slack, value_bps
+from quant50lib.services.exact import Proof
+from quant50lib.services.limits import Limits
+from quant50lib.services.programme import least_slack, solve
+from quant50lib.services.support import Problem, Support, choose, fit, one_remainder
+from quant50lib.settings import OptimizeSettings
+
+#: attempts to find names for which the limits hold, and then to find better ones
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best weights found, for all symbols of the day; values in bps over the horizon.
+
+    On a day when rules had to be widened, the bound is of all books within the widened ones.
+    """
+
+    weights: np.ndarray  # (n,)
+    objective: float
+    upper_bound: float  # no choice of names is worth more
+    duals: dict[str, np.ndarray]  # bps per unit of limit
+    status: str
+    seconds: float
+    proof: Proof | None = None  # of branch and bound, where it was asked for
+
+
+def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) -> Found:
+    """Relax, keep the largest, solve again; keep more of what is held where the limits collide.
+
+    Raises
+    ------
+    OptimizationError
+        The limits contradict each other although all that may give way did.
+    """
+    within = np.flatnonzero(day.upper > 0)
+    if not len(within):
+        return _as_it_is(day, np.zeros(len(day.symbols)), settings, "nothing may be held")
+    if day.sold + MARGIN >= limits.turnover and "turnover" not in settings.elastic_order:
+        return _as_it_is(day, day.held, settings, "nothing may be traded")
+    problem = Problem(day.only(within), limits, settings, places)
+    relaxed, problem = _relax(problem)
+    chosen, answer = _first_fit(problem, relaxed.weights)
+    if answer is None:
+        chosen, answer, problem = _elastic_fit(problem, chosen)
+        relaxed = _open(problem) or relaxed
+    chosen, answer = _without_unwanted(problem, chosen, answer)
+    highest = _bound(problem, relaxed)
+    chosen, answer = swaps.improve(problem, chosen, answer, highest)
+    proof = None
+    if settings.exact and not problem.slack.given:
+        answer, proof = exact.prove(problem, answer, highest)
+    return _found(day, within, settings, answer, relaxed, proof, highest)
+
+
+def _found(
+    day: Day,
+    within: np.ndarray,
+    settings: OptimizeSettings,
+    answer: Answer,
+    relaxed: Answer,
+    proof: Proof | None,
+    highest: float,
+) -> Found:
+    weights = np.zeros(len(day.symbols))
+    weights[within] = answer.weights
+    sold = settings.cost_bps * (day.held.sum() - day.held[within].sum())  # not in the part
+    return Found(
+        weights=weights,
+        objective=value_bps(day, weights, settings),
+        upper_bound=(proof.upper_bound if proof else highest) - sold,
+        duals=answer.duals,
+        status=answer.status,
+        seconds=relaxed.seconds + answer.seconds,
+        proof=proof,
+    )
+
+
+def _as_it_is(day: Day, weights: np.ndarray, settings: OptimizeSettings, status: str) -> Found:
+    """Where there is nothing to decide."""
+    value = value_bps(day, weights, settings)
+    return Found(weights, value, value, {}, status, 0.0)
+
+
+def _open(problem: Problem) -> Answer | None:
+    """The best weights with every name free."""
+    p, nothing = problem, np.zeros(len(problem.day.symbols))
+    return solve(p.day, p.limits, p.settings, nothing, p.day.upper, p.slack)
+
+
+def _bound(problem: Problem, relaxed: Answer) -> float:
+    p, nothing = problem, np.zeros(len(problem.day.symbols))
+    return bound.proven(p.day, p.limits, p.settings, nothing, p.day.upper, p.slack, relaxed)
+
+
+def _relax(problem: Problem) -> tuple[Answer, Problem]:
+    """The programme without limit on names and minimum size, its rules widened if they must be."""
+    answer = _open(problem)
+    if answer is not None:
+        return answer, problem
+    day, nothing = problem.day, np.zeros(len(problem.day.symbols))
+    slack = least_slack(day, problem.limits, problem.settings, nothing, day.upper)
+    wider = problem if slack is None else replace(problem, slack=slack)
+    answer = None if slack is None else _open(wider)
+    if answer is None:
+        raise OptimizationError(
+            "no weights keep the limits, although those in optimize.elastic_order gave way; "
+            f"exposure budget {problem.limits.budget:.1%}, "
+            f"turnover cap {problem.limits.turnover:.1%}"
+        )
+    return answer, wider
+
+
+def _first_fit(problem: Problem, liked: np.ndarray) -> tuple[Support, Answer | None]:
+    """The names to hold, and their weights if the limits allow any."""
+    chosen = first = choose(problem.day, liked, problem.wide, problem.places)
+    for _ in range(ROUNDS):
+        answer = fit(problem, chosen)
+        # widened limits are tight: no other choice of names would keep them
+        following = (
+            None
+            if problem.slack.given
+            else one_remainder(chosen, problem.day, liked, problem.places)
+        )
+        if answer is not None or following is None:
+            break
+        chosen = following
+    return (chosen, answer) if answer else (first, None)
+
+
+def _elastic_fit(problem: Problem, chosen: Support) -> tuple[Support, Answer, Problem]:
+    """Weights of the names chosen within limits widened for them; else of nothing but holdings."""
+    day = problem.day
+    for names in (chosen, Support(np.zeros_like(chosen.keep), day.held > 0)):
+        lower, upper = np.zeros(len(day.symbols)), np.zeros(len(day.symbols))
+        lower[names.at], upper[names.at] = names.bounds(day, problem.limits.min_weight)
+        slack = least_slack(day, problem.limits, problem.settings, lower, upper)
+        wider = problem if slack is None else replace(problem, slack=slack)
+        answer = None if slack is None else fit(wider, names)
+        if answer is not None:
+            return names, answer, wider
+    raise OptimizationError(
+        f"no choice of at most {problem.limits.names} names keeps the limits, although those in "
+        "optimize.elastic_order gave way"
+    )
+
+
+def _without_unwanted(problem: Problem, chosen: Support, answer: Answer) -> tuple[Support, Answer]:
+    """Leave out names that are held only at the minimum and would rather be smaller, if it pays."""
+    for _ in range(ROUNDS):
+        unwanted = chosen.keep & (answer.weights <= problem.limits.min_weight + DUST)
+        cost = np.where(unwanted, answer.floor_price, 0.0)
+        if cost.max(initial=0.0) <= DUST:
+            break
+        fewer = chosen.without(int(np.argmax(cost)))
+        better = fit(problem, fewer)
+        if better is None or problem.value(better) <= problem.value(answer):
+            break
+        chosen, answer = fewer, better
+    return chosen, answer
