@@ -32,7 +32,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 
-from quant50lib.services import label, model
+from quant50lib.services import label, learners, model
 from quant50lib.services.inference import Estimate, auc, hac_lags, hac_mean, rank_ic
 from quant50lib.services.panel import Panel
 from quant50lib.services.splitters import CombinatorialPurgedKFold, PurgedKFold, WalkForward
@@ -95,7 +95,8 @@ def _complete(rows: TrainingSet, train: np.ndarray, test: np.ndarray) -> list[pd
 
 def by_classifier(rows: TrainingSet, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     learnt, unseen = _complete(rows, train, test)
-    booster = model.fit(learnt, rows.positive.iloc[train], SETTINGS)
+    data = lgb.Dataset(learnt, rows.positive.iloc[train].astype("int8"))
+    booster = lgb.train(learners.parameters(SETTINGS), data, SETTINGS.trees)
     return np.asarray(booster.predict(unseen, num_threads=1))
 
 
@@ -105,7 +106,7 @@ def _rank(rows: TrainingSet) -> pd.Series:
 
 def by_regression(rows: TrainingSet, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     learnt, unseen = _complete(rows, train, test)
-    options = model.parameters(SETTINGS) | {"objective": "regression"}
+    options = learners.parameters(SETTINGS) | {"objective": "regression"}
     data = lgb.Dataset(learnt, _rank(rows).iloc[train])
     return np.asarray(lgb.train(options, data, SETTINGS.trees).predict(unseen, num_threads=1))
 

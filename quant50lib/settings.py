@@ -129,8 +129,19 @@ class LabelSettings(Section):
 
 
 class ModelSettings(Section):
-    """LightGBM, its validation, and the gate a challenger has to pass."""
+    """The learner, its validation, and the gate a challenger has to pass."""
 
+    learner: Literal["lightgbm", "regressor", "ranker", "logistic", "momentum"] = Field(
+        "lightgbm",
+        description="on the sign of the excess return, its rank, the order of names; or no trees",
+    )
+    calibration: Literal["none", "platt", "isotonic"] = Field(
+        "platt", description="from a score to a probability, learnt out of fold"
+    )
+    search: Literal["off", "small"] = Field(
+        "off", description="of leaves, learning rate and trees, inside each fold's training rows"
+    )
+    seeds: Annotated[int, Field(ge=1, le=20)] = Field(1, description="fits that are averaged")
     n_splits: Annotated[int, Field(ge=2, le=20)] = 5
     embargo_sessions: Annotated[int, Field(ge=0)] = 5
     trees: Count = 150
@@ -148,6 +159,18 @@ class ModelSettings(Section):
         "stop",
         description='no usable model: stop the day, or trade with a forecast of "zero" alpha',
     )
+    renew_after_sessions: Count = Field(
+        20, description="a champion this old gives way to any sound challenger that is not worse"
+    )
+    drift_max: Positive = Field(
+        0.25, description="population stability index above which a feature or score has drifted"
+    )
+
+    @model_validator(mode="after")
+    def _probable(self) -> ModelSettings:
+        if self.calibration == "none" and self.learner in ("regressor", "ranker", "momentum"):
+            raise ValueError(f'learner "{self.learner}" needs calibration "platt" or "isotonic"')
+        return self
 
 
 class ForecastSettings(Section):

@@ -16,6 +16,7 @@ before it agrees with the folder's name.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
@@ -27,11 +28,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
 from quant50lib.errors import ArchiveError
-from quant50lib.services.model import LoadedModel, Trained, Verdict
+from quant50lib.services.gate import Verdict
+from quant50lib.services.learners import Learnt
+from quant50lib.services.model import LoadedModel, Trained
 from quant50lib.utils import dates
 
 BOOSTER, MODEL, SCALER, CARD = "booster.txt", "model.pkl", "scaler.pkl", "card.json"
@@ -76,19 +80,24 @@ class Registry:
             The sections that shaped it, as plain values; kept for the reader.
         """
         files = {
-            BOOSTER: trained.booster.model_to_string().encode(),
-            MODEL: pickle.dumps(trained.booster, protocol=5),
+            BOOSTER: trained.learnt.text().encode(),
+            MODEL: pickle.dumps(trained.learnt, protocol=5),
             SCALER: pickle.dumps(trained.scaler, protocol=5),
         }
-        card = _plain(
+        card = plain(
             {
                 "trained_at": str(trained_at.date()),
                 "first_session": str(trained.first_session.date()),
                 "last_session": str(trained.last_session.date()),
                 "known_at": str(trained.known_at.date()),
+                "learner": trained.learnt.learner,
                 "features": list(trained.scaler.features),
                 "metrics": trained.metrics,
+                "calibration": dataclasses.asdict(trained.learnt.calibrator),
+                "score_deciles": trained.score_scaler.edges[0],
+                "fitted_with": trained.settings.model_dump(),
                 "accepted": verdict.accepted,
+                "sound": verdict.accepted or verdict.sound,
                 "reason": verdict.reason,
                 "data_digest": data_digest,
                 "settings": settings or {},
@@ -112,13 +121,16 @@ class Registry:
     def promote(self, model_id: str) -> None:
         """Make a model the one in use; also the way back to an older one.
 
+        A person may promote one that the gate refused for not being better, never one that it found
+        unsound.
+
         Raises
         ------
         ArchiveError
-            There is no such model, it was refused by the gate, or a file of it was altered.
+            There is no such model, it is unsound, or a file of it was altered.
         """
         card = self.card(model_id)
-        if not card["accepted"]:
+        if not card.get("sound", card["accepted"]):
             raise ArchiveError(f"{model_id} was refused ({card['reason']}): it cannot be promoted")
         for name in (BOOSTER, MODEL, SCALER):
             _checked(self.folder / model_id / name, card)
@@ -126,6 +138,20 @@ class Registry:
         for name, target in LINKS.items():
             if not _leads(self.root / name, Path(LATEST) / target):
                 _point(self.root / name, Path(LATEST) / target)
+
+    def before(self, model_id: str) -> str:
+        """The newest accepted model older than this one: where a rollback leads.
+
+        Raises
+        ------
+        ArchiveError
+            There is none.
+        """
+        cards = [card for card in self.list() if card["accepted"] or card["model_id"] == model_id]
+        older = cards[: [card["model_id"] for card in cards].index(model_id)]
+        if not older:
+            raise ArchiveError(f"no accepted model is older than {model_id}: train, or name one")
+        return str(older[-1]["model_id"])
 
     # ---- reading ---------------------------------------------------------------------------------
 
@@ -184,11 +210,19 @@ class Registry:
         content = {name: _checked(folder / name, card) for name in (BOOSTER, MODEL, SCALER)}
         return LoadedModel(
             model_id,
-            pickle.loads(content[MODEL]),
+            _learnt(pickle.loads(content[MODEL])),
             pickle.loads(content[SCALER]),
             card["metrics"],
             _session(card),
+            tuple(card.get("score_deciles", ())),
         )
+
+
+def _learnt(found: Learnt | lgb.Booster) -> Learnt:
+    """A model as it is kept now; the first versions of the desk kept the booster alone."""
+    if isinstance(found, lgb.Booster):
+        return Learnt("lightgbm", tuple(found.feature_name()), (found,))
+    return found
 
 
 def _session(card: Card) -> pd.Timestamp:
@@ -206,12 +240,12 @@ def _id_of(card: Card) -> str:
     return f"{card['trained_at'].replace('-', '')}-{_digest(text.encode())[:8]}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value as JSON can hold it: plain numbers, None for what is not finite."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -7,6 +7,7 @@ send no order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from quant50lib import contracts
-from quant50lib.adapters import universe
+from quant50lib.adapters import trials, universe
 from quant50lib.adapters.broker import Broker
 from quant50lib.adapters.broker import connect as connect_broker
 from quant50lib.adapters.journal import Ledger
@@ -22,15 +23,16 @@ from quant50lib.adapters.market import IngestSummary, ingest
 from quant50lib.adapters.market import service as market_service
 from quant50lib.adapters.registry import Registry
 from quant50lib.adapters.store import Store
+from quant50lib.adapters.trials import Trials
 from quant50lib.contracts import Stage, Table
 from quant50lib.errors import ContractError, SettingsError
-from quant50lib.pipeline import archive, desk, scraps, scratch, shadow
+from quant50lib.pipeline import archive, challenge, desk, scraps, scratch, shadow
 from quant50lib.pipeline.archive import OPEN
 from quant50lib.pipeline.reconcile import page_name
 from quant50lib.services import book, data, execute, model, report
 from quant50lib.services import universe as membership
 from quant50lib.services.book import Memory
-from quant50lib.services.model import LoadedModel, Trained
+from quant50lib.services.model import LoadedModel, Trained, TrainingSet
 from quant50lib.services.panel import Panel
 from quant50lib.services.report_html import Html
 from quant50lib.settings import Settings
@@ -230,10 +232,25 @@ class StageContext:
         found = self.registry.load_latest(self.run_date)
         return model.usable(found, self.run_date, self.settings.model)
 
-    @property
+    @cached_property
     def trials(self) -> int:
-        """How many configurations were tried so far, this one included."""
-        return len(self.registry.list()) + 1
+        """How many configurations were tried under this home so far, this one included."""
+        configuration, _ = trials.configuration(challenge.sections(self.settings))
+        return Trials(self.home.models).count(configuration)
+
+    def train(self, rows: TrainingSet) -> Trained:
+        """Train as the settings say, and write the trial down, a scratch run's too."""
+        trained = model.train(rows, self.settings.model, self.settings.label, self.trials)
+        trial = trials.describe(
+            trained,
+            challenge.sections(self.settings),
+            run_id=self.run_id,
+            run_date=self.run_date,
+            at=self.known_at,
+            data_digest=self.store.digest(self.bars),
+        )
+        Trials(self.home.models).record(trial)
+        return trained
 
     @property
     def model_card(self) -> dict[str, Any] | None:
@@ -241,29 +258,28 @@ class StageContext:
         card = self.registry.champion_card(self.run_date)
         return dict(card) if card else None
 
-    def offer(self, trained: Trained) -> dict[str, Any]:
+    def offer(
+        self, trained: Trained, rows: TrainingSet, leaks: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Put a challenger before the gate; returns its metrics, its id and the verdict.
 
-        Accepted, it becomes `latest_model.pkl`, unless one trained on more is in use: retraining a
-        past session does not turn the desk back. A scratch run judges without keeping anything.
+        Accepted, it becomes `latest_model.pkl`; see `pipeline.challenge`. A scratch run judges without
+        keeping anything but the trial.
         """
-        champion = self.registry.champion_card(self.run_date)
-        verdict = model.gate(trained.metrics, champion["metrics"] if champion else None)
-        said = {**trained.metrics, "accepted": verdict.accepted, "reason": verdict.reason}
+        said = challenge.verdict(trained, rows, self.registry, self.run_date, self.settings, leaks)
+        told = {**trained.metrics, "accepted": said.accepted, "reason": said.reason}
         if self.scratch:
-            return {**said, "model_id": "scratch, not kept"}
-        model_id = self.registry.save(
+            return {**told, "model_id": "scratch, not kept"}
+        model_id = challenge.keep(
+            self.registry,
             trained,
-            verdict,
+            said,
+            self.run_date,
             run_id=self.run_id,
-            trained_at=self.run_date,
             data_digest=self.store.digest(self.bars),
             settings=self.settings.model.model_dump(),
         )
-        newest = self.registry.champion_card()
-        if verdict.accepted and not (newest and newest["trained_at"] > str(self.run_date.date())):
-            self.registry.promote(model_id)
-        return {**said, "model_id": model_id}
+        return {**told, "model_id": model_id}
 
     # -- the desk ------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from quant50lib.services import book, features, forecast, inference, label, model
+from quant50lib.services import book, features, forecast, gate, inference, label, model
 from quant50lib.services.backtest_market import Window
 from quant50lib.services.forecast import Scoring as Learnt
 from quant50lib.services.model import LoadedModel, Trained
 from quant50lib.services.panel import Panel
-from quant50lib.services.training import MOMENTUM
+from quant50lib.services.training import MOMENTUM, TrainingSet
 
 #: of a forecast that is as uncertain of one name as of another, in premiums
 EVEN_ERROR = 5.0
@@ -140,14 +140,14 @@ class Model:
     """The model of the desk: trained, judged by the gate, and used while it is young enough."""
 
     def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
-        trained = train(window, universe)
-        champion = before.metrics if isinstance(before, LoadedModel) else None
-        if not model.gate(trained.metrics, champion).accepted:
+        rows, trained = train(window, universe)
+        settings, champion = window.settings, None
+        if isinstance(before, LoadedModel):
+            horizon = settings.label.horizon_sessions
+            champion = gate.standing(before, trained, rows, window.session, horizon)
+        if not gate.judge(trained.metrics, champion, settings.model).accepted:
             return before
-        name = f"{window.session:%Y%m%d}"
-        return LoadedModel(
-            name, trained.booster, trained.scaler, dict(trained.metrics), window.session
-        )
+        return trained.as_loaded(f"{window.session:%Y%m%d}", window.session)
 
     def expect(
         self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
@@ -159,7 +159,7 @@ class Model:
         return of_day(window, panel, universe, matrix, usable)
 
 
-def train(window: Window, universe: pd.DataFrame) -> Trained:
+def train(window: Window, universe: pd.DataFrame) -> tuple[TrainingSet, Trained]:
     """Stages labels and train, at the close of the window's session."""
     settings, panel = window.settings, window.panel()
     horizon = settings.label.horizon_sessions
@@ -169,7 +169,7 @@ def train(window: Window, universe: pd.DataFrame) -> Trained:
     labels = label.KnownLabels(table, window.session, horizon)
     sectors = universe.set_index("symbol")["sector"]
     rows = model.training_set(panel, labels, sectors, settings.features, window.benchmark)
-    return model.train(rows, settings.model, settings.label)
+    return rows, model.train(rows, settings.model, settings.label)
 
 
 SIGNALS: dict[str, Signal] = {

@@ -16,8 +16,8 @@ QUANTILES = 10
 class Scaler:
     """What the model's columns were in training: their order, means and deciles.
 
-    A value that is missing is replaced by the training mean, which for a standardised feature is
-    the middle of the cross-section.
+    A value that is missing is replaced by zero, the middle of the cross-section of a standardised
+    feature. Nothing that is learnt enters the model's columns: folds can share them.
     """
 
     features: tuple[str, ...]
@@ -51,7 +51,7 @@ class Scaler:
                 f"the model was trained with {lacking}, which today's features lack: "
                 "restore features.names, or train anew (quant50 train)"
             )
-        return X[list(self.features)].astype("float32").fillna(dict(zip(self.features, self.mean)))
+        return X[list(self.features)].astype("float32").fillna(0.0)
 
     def drift(self, X: pd.DataFrame) -> pd.Series:
         """Population stability index of each feature against training; above 0.25 is a change.

@@ -16,7 +16,7 @@ from quant50lib.adapters import registry as module
 from quant50lib.adapters.registry import Registry
 from quant50lib.errors import ArchiveError
 from quant50lib.services import label, model
-from quant50lib.services.model import Verdict
+from quant50lib.services.gate import Verdict
 from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings
 from quant50lib.utils import dates
 from tests import factories
@@ -57,7 +57,7 @@ def test_what_is_saved_comes_back(models, trained):
     Registry(models).promote(model_id)
     found = Registry(models).load_latest(JUNE)
     matrix = pd.DataFrame({"vol_21": [0.1, -0.2], "ret_5": [0.3, 0.4]}, index=["A", "B"])
-    wanted = model.predict(trained.booster, trained.scaler, matrix)
+    wanted = model.predict(trained.learnt, trained.scaler, matrix)
     pd.testing.assert_series_equal(found.score(matrix), wanted, check_exact=True)
     assert (found.model_id, found.trained_at) == (model_id, JUNE)
     assert found.ic == trained.metrics["rank_ic"]
@@ -80,7 +80,7 @@ def test_the_files_that_people_know_are_the_model_in_use(models, trained):
     assert card["model_id"] == model_id and card["accepted"] and card["run_id"] == "run-1"
     assert card["first_session"] < card["last_session"] < card["known_at"]
     assert card["features"] == ["ret_5", "vol_21"]
-    assert pickle.loads((models / "latest_model.pkl").read_bytes()).num_trees() == 5
+    assert pickle.loads((models / "latest_model.pkl").read_bytes()).boosters[0].num_trees() == 5
 
 
 def test_saving_the_same_again_changes_nothing(models, trained):

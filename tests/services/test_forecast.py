@@ -117,10 +117,10 @@ def test_a_young_name_is_taken_for_risky_and_a_still_one_has_some_risk():
 
 
 class Stub:
-    """A booster that says the first column."""
+    """A learner that says the first column."""
 
-    def predict(self, X, num_threads):
-        return X.iloc[:, 0].to_numpy()
+    def probability(self, matrix):
+        return matrix[:, 0]
 
 
 def test_the_forecast_of_a_day_asks_the_model_if_there_is_one():

@@ -13,7 +13,16 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from quant50lib.contracts import Fold, Prediction
 from quant50lib.errors import DataQualityError, SettingsError
-from quant50lib.services import evaluation, features, forecast, label, model, validation
+from quant50lib.services import (
+    evaluation,
+    features,
+    forecast,
+    gate,
+    label,
+    learners,
+    model,
+    validation,
+)
 from quant50lib.services.panel import Panel
 from quant50lib.services.scaler import Scaler
 from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings
@@ -114,11 +123,12 @@ def test_the_gate_takes_shuffled_folds_for_a_leak_and_honest_ones_not():
     rows, honest = trained_on(0.0, 0)
     deep = ModelSettings(trees=60, leaves=63, min_rows_per_leaf=20, learning_rate=0.2, threads=1)
     fold = np.random.default_rng(0).integers(0, 2, len(rows.X))
+    complete = Scaler.fit(rows.X).transform(rows.X)
+    prepared = learners.prepare(complete, rows, "lightgbm", deep)
     score = np.empty(len(rows.X))
     for k in (0, 1):
-        learnt = Scaler.fit(rows.X).transform(rows.X[fold != k])
-        booster = model.fit(learnt, rows.positive[fold != k], deep)
-        score[fold == k] = booster.predict(Scaler.fit(rows.X).transform(rows.X[fold == k]))
+        learnt = learners.fit(prepared, np.flatnonzero(fold != k), deep)
+        score[fold == k] = learnt.probability(prepared.matrix[fold == k])
     leaky = pd.DataFrame(
         {
             "session": rows.session,
@@ -130,9 +140,9 @@ def test_the_gate_takes_shuffled_folds_for_a_leak_and_honest_ones_not():
         }
     )
     found = evaluation.evaluate(leaky, 5, 1, 0).metrics
-    verdict = model.gate(found, None)
+    verdict = gate.judge(found, None, deep)
     assert not verdict.accepted and "leak" in verdict.reason
-    assert model.gate(honest.metrics, None).accepted
+    assert gate.judge(honest.metrics, None, FAST).accepted
 
 
 # ---- the rows --------------------------------------------------------------------------------------
@@ -190,14 +200,18 @@ def test_no_fold_learns_from_a_label_that_overlaps_the_tested(monkeypatch):
     rows, _ = trained_on(0.0, 0)
     learnt = []
 
-    def spy(X, y, test, settings):
-        learnt.append((set(X.index), set(test.index)))
-        return np.full(len(test), 0.5)
+    def spy(prepared, at, settings):
+        if prepared.learner == "lightgbm":
+            learnt.append(set(at))
+        return learners.Learnt(prepared.learner, prepared.features, weights=(0.0,) * 5)
 
-    monkeypatch.setattr(model, "MODELS", {"lightgbm": spy})
-    scores = model.out_of_fold(rows, FAST)
+    monkeypatch.setattr(learners, "fit", spy)
+    prepared = learners.prepare(Scaler.fit(rows.X).transform(rows.X), rows, "lightgbm", FAST)
+    scores = model.out_of_fold(rows, prepared, FAST)
     assert len(learnt) == 4 and scores.fold.nunique() == 4
-    for train, test in learnt:
+    for k, train in enumerate(learnt):
+        test = set(scores.index[scores.fold == k])
+        assert not train & test
         first, last = (getattr(rows.session[list(test)], f)() for f in ("min", "max"))
         end = rows.known_at[list(test)].max()
         kept = rows.windows.loc[list(train)]
@@ -321,11 +335,11 @@ def test_more_trials_lower_the_deflated_sharpe():
 # ---- scaler, prediction, age -----------------------------------------------------------------------
 
 
-def test_the_scaler_keeps_order_and_fills_with_the_training_mean():
+def test_the_scaler_keeps_order_and_fills_with_the_middle_of_the_cross_section():
     X = pd.DataFrame({"b": [1.0, 3.0, np.nan], "a": [0.0, 1.0, 2.0]})
     scaler = Scaler.fit(X)
     found = scaler.transform(pd.DataFrame({"a": [5.0], "z": [1.0], "b": [np.nan]}))
-    assert list(found.columns) == ["b", "a"] and found.to_numpy().tolist() == [[2.0, 5.0]]
+    assert list(found.columns) == ["b", "a"] and found.to_numpy().tolist() == [[0.0, 5.0]]
     with pytest.raises(SettingsError, match="trained with .*'b'"):
         scaler.transform(X[["a"]])
 
@@ -345,12 +359,12 @@ def test_a_prediction_is_a_probability_and_missing_where_little_is_known():
     matrix = rows.X.iloc[:20].astype(float).set_axis(rows.symbol[:20])
     matrix.iloc[0, :] = np.nan
     matrix.iloc[1, 0] = np.nan
-    found = model.predict(trained.booster, trained.scaler, matrix)
+    found = model.predict(trained.learnt, trained.scaler, matrix)
     assert np.isnan(found.iloc[0]) and found.iloc[1:].between(0, 1).all()
     shuffled = matrix[sorted(matrix)].iloc[::-1]
-    again = model.predict(trained.booster, trained.scaler, shuffled)
+    again = model.predict(trained.learnt, trained.scaler, shuffled)
     pd.testing.assert_series_equal(again.iloc[::-1], found, check_exact=True)
-    assert model.predict(trained.booster, trained.scaler, matrix.iloc[:1]).isna().all()
+    assert model.predict(trained.learnt, trained.scaler, matrix.iloc[:1]).isna().all()
 
 
 def loaded(trained_at: str) -> model.LoadedModel:
@@ -367,38 +381,6 @@ def test_only_a_young_model_is_used():
         model.usable(old, run_date, ModelSettings())
     with pytest.raises(SettingsError, match="there is none"):
         model.usable(None, run_date, ModelSettings())
-
-
-# ---- the gate --------------------------------------------------------------------------------------
-
-SOUND = {
-    "auc": 0.51,
-    "rank_ic": 0.02,
-    "rank_ic_error": 0.01,
-    "calibration_gap": 0.01,
-    "calibration_gap_error": 0.004,
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "champion_ic", "accepted", "why"),
-    [
-        ({}, None, True, "first sound"),
-        ({"rank_ic": -0.01}, None, True, "first sound"),
-        ({"auc": 0.57}, None, False, "leak"),
-        ({"rank_ic": 0.13}, None, False, "leak"),
-        ({"calibration_gap": -0.06}, None, False, "not calibrated"),
-        ({"calibration_gap": 0.06, "calibration_gap_error": 0.03}, None, True, "first sound"),
-        ({"rank_ic_error": float("nan")}, None, False, "could not be measured"),
-        ({}, 0.025, True, "not below"),
-        ({}, 0.031, False, "is below"),
-        ({}, -0.01, True, "not below"),
-    ],
-)
-def test_the_gate(change, champion_ic, accepted, why):
-    champion = None if champion_ic is None else SOUND | {"rank_ic": champion_ic}
-    verdict = model.gate(SOUND | change, champion)
-    assert verdict.accepted is accepted and why in verdict.reason
 
 
 # ---- real bars -------------------------------------------------------------------------------------

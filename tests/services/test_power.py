@@ -89,8 +89,8 @@ def test_retraining_gives_the_same_predictions():
         np.testing.assert_allclose(one.predictions[name], two.predictions[name], rtol=0, atol=1e-12)
     day = rows.X.tail(55).reset_index(drop=True)
     np.testing.assert_allclose(
-        model.predict(one.booster, one.scaler, day),
-        model.predict(two.booster, two.scaler, day),
+        model.predict(one.learnt, one.scaler, day),
+        model.predict(two.learnt, two.scaler, day),
         rtol=0,
         atol=1e-12,
     )
