@@ -219,11 +219,14 @@ class RiskSettings(Section):
     drawdown_soft: Fraction = Field(0.05, description="from here exposure shrinks")
     drawdown_hard: Fraction = Field(0.10, description="the promised limit of an episode")
     drawdown_halt: Fraction = Field(0.09, description="from here everything is sold")
-    rearm_sessions: Count = 21
+    rearm_sessions: Annotated[int, Field(ge=1, le=21)] = Field(
+        21, description="a halt ends after so many; never more, or the desk would be stuck"
+    )
     stop_multiple: Positive = 3.0
     stop_volatility: Literal["daily", "horizon"] = "daily"
     stop_sessions: Annotated[int, Field(ge=2)] = 5
     stop_bar_sessions: Annotated[int, Field(ge=0)] = 5
+    feedback: bool = Field(True, description="the risk forecast learns from the book's surprises")
     feedback_half_life_sessions: Positive = 21.0
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from quant50lib.contracts import RiskEvent
-from quant50lib.services import covariance, optimize, risk
+from quant50lib.services import covariance, optimize, risk, stops
 from quant50lib.services.model import LoadedModel
 from quant50lib.services.optimize import Solution
 from quant50lib.services.panel import Panel
@@ -56,8 +56,8 @@ def rules(
         settings.risk,
         ex_ante_annual=_ex_ante(memory, holding, panel, settings),
     )
-    stopped = risk.stops(holding, panel, session, settings.risk)
-    still = risk.bar_events(memory.events, session, settings.risk)
+    stopped = stops.stops(holding, panel, session, settings.risk)
+    still = stops.bar_events(memory.events, session, settings.risk)
     happened = pd.concat([changes, stopped, still], ignore_index=True)
     return state, RiskEvent.check(happened.astype(RiskEvent.empty().dtypes))
 
@@ -97,7 +97,7 @@ def solve(
     session = forecast["session"].iloc[0]
     held = holding.set_index("symbol")["weight"]
     history = pd.concat([memory.events, events], ignore_index=True)
-    barred = risk.barred(history, session, settings.risk)
+    barred = stops.barred(history, session, settings.risk)
     horizon = settings.label.horizon_sessions
     feedback = float(state["feedback"].iloc[0])
     return optimize.target_weights(
@@ -107,7 +107,7 @@ def solve(
         held,
         names["sector"],
         names["tradable"] & ~names.index.isin(barred),
-        risk.forced_exits(state, events, held),
+        stops.forced_exits(state, events, held),
         float(state["budget"].iloc[0]),
         settings.optimize,
         horizon,

@@ -210,6 +210,14 @@ def test_feedback_is_bounded_and_learns_nothing_from_nothing() -> None:
     assert risk.feedback(1.1, math.inf, SETTINGS) == 1.1
 
 
+def test_feedback_that_is_off_is_one_whatever_happens() -> None:
+    off = RiskSettings(feedback=False)
+    assert risk.feedback(1.3, 4.0, off) == risk.feedback(1.3, math.nan, off) == 1.0
+    table = account([100.0, 102.0])
+    state, _ = risk.next_state(None, table, SESSIONS[1], off, ex_ante_annual=0.05)
+    assert state["feedback"].iloc[0] == 1.0
+
+
 def test_the_state_carries_the_feedback() -> None:
     table = account([100.0, 102.0, 103.0])
     first, _ = risk.next_state(None, table[:2], SESSIONS[1], SETTINGS, ex_ante_annual=0.16)
@@ -217,161 +225,3 @@ def test_the_state_carries_the_feedback() -> None:
     assert first["feedback"].iloc[0] == pytest.approx(expected, rel=1e-12)
     unknown, _ = risk.next_state(first, table, SESSIONS[2], SETTINGS)
     assert unknown["feedback"].iloc[0] == first["feedback"].iloc[0]
-
-
-# ---- the stop-loss -----------------------------------------------------------------------------
-
-
-def bars(closes: list[float], dividend_at: int | None = None, split_at: int | None = None) -> Panel:
-    """One name, AA, as printed; a dividend of 5 % or a split of 2 for 1 on a session."""
-    index = SESSIONS[: len(closes)]
-    printed = pd.DataFrame({"AA": closes}, index=index, dtype=float)
-    prices, shares = printed.copy(), pd.DataFrame({"AA": 1.0}, index=index)
-    if dividend_at is not None:
-        prices.iloc[:dividend_at] *= 0.95
-    if split_at is not None:
-        prices.iloc[:split_at] /= 2
-        shares.iloc[:split_at] *= 2
-    volume = 1e6 * shares
-    worth = printed * 1e6
-    return Panel(prices, prices, prices, prices, volume, printed, worth)
-
-
-def holding(entry_price: float, entry: int, last: int, symbol: str = "AA") -> pd.DataFrame:
-    row = {"session": SESSIONS[last], "symbol": symbol, "qty": 10.0, "entry_price": entry_price}
-    row |= {"entry_session": SESSIONS[entry], "price": 1.0, "value": 10.0, "weight": 0.01}
-    return typed(contracts.Holding, [row])
-
-
-def stopped(panel: Panel, held: pd.DataFrame, **changes: Any) -> pd.DataFrame:
-    rules = SETTINGS.model_copy(update=changes)
-    return contracts.RiskEvent.check(risk.stops(held, panel, panel.sessions[-1], rules))
-
-
-CALM = [100.0, 101, 100, 101, 100, 101, 100]
-
-
-def limit_of_calm() -> float:
-    returns = np.diff(CALM) / np.array(CALM[:-1])
-    return 3 * returns[-5:].std(ddof=1)
-
-
-@pytest.mark.parametrize(("above", "fires"), [(1e-6, True), (0.0, False), (-1e-6, False)])
-def test_a_stop_fires_above_its_limit_and_not_at_it(above: float, fires: bool) -> None:
-    """The entry is put so that the loss is the limit, and a hair more or less."""
-    limit = limit_of_calm()
-    entry = 100 / (1 - limit - above)
-    events = stopped(bars(CALM), holding(entry, 0, 6))
-    assert len(events) == fires
-    if fires:
-        row = events.iloc[0]
-        assert (row["rule"], row["symbol"], row["session"]) == ("stop_loss", "AA", SESSIONS[6])
-        assert row["limit"] == pytest.approx(limit, rel=1e-12)
-        assert row["value"] == pytest.approx(limit + above, abs=1e-12)
-
-
-def test_the_longer_reading_is_the_volatility_of_five_sessions() -> None:
-    rng = np.random.default_rng(2)
-    closes = list(100 * np.exp(np.cumsum(rng.normal(0, 0.02, 60))))
-    panel = bars(closes)
-    returns = np.diff(closes) / np.array(closes[:-1])
-    rules = RiskSettings(stop_volatility="horizon")
-    expected = returns[-21:].std(ddof=1) * math.sqrt(5)
-    assert risk.stop_volatility(panel, rules)["AA"] == pytest.approx(expected, rel=1e-12)
-    entry = closes[-1] / (1 - 4 * returns[-5:].std(ddof=1))
-    assert len(stopped(panel, holding(entry, 30, 59))) == 1
-    assert stopped(panel, holding(entry, 30, 59), stop_volatility="horizon").empty
-
-
-def test_dividends_since_the_entry_count_as_regained() -> None:
-    """Bought at 100, a dividend of 5 % on the third session, now 95: nothing is lost."""
-    closes = [100.0, 100, 95, 95, 95, 95, 95]
-    panel = bars(closes, dividend_at=2)
-    first = panel.sessions[0]
-    assert risk.loss_from_entry(panel, "AA", 100.0, first) == pytest.approx(0, abs=1e-12)
-    # bought on the ex-session itself, at its open: the dividend went to the seller
-    assert risk.loss_from_entry(panel, "AA", 100.0, panel.sessions[2]) == pytest.approx(0.05)
-
-
-def test_a_split_is_no_loss_and_is_not_counted_twice() -> None:
-    """Bought at 100, split 2 for 1: the books say 50, the price is 49, the loss 2 %."""
-    panel = bars([100.0, 100, 100, 50, 50, 49, 49], split_at=3)
-    assert risk.loss_from_entry(panel, "AA", 50.0, panel.sessions[0]) == pytest.approx(0.02)
-
-
-def test_a_split_with_a_dividend_before_it() -> None:
-    """100, a dividend of 5 %, then 2 for 1: 47.5 after it is what 100 was."""
-    closes = [100.0, 95, 95, 47.5, 47.5, 47.5, 47.5]
-    panel = bars(closes, split_at=3)
-    paid = panel.close.copy()
-    paid.iloc[:1] *= 0.95
-    panel = replace(panel, close=paid)
-    assert risk.loss_from_entry(panel, "AA", 50.0, panel.sessions[0]) == pytest.approx(0, abs=1e-12)
-
-
-def test_without_bars_enough_there_is_no_stop() -> None:
-    assert stopped(bars([100.0, 50, 40]), holding(100, 0, 2)).empty
-    unknown = stopped(bars(CALM), holding(1e6, 0, 6, symbol="ZZ"))
-    assert unknown.empty
-
-
-def test_a_missing_bar_is_left_out() -> None:
-    closes = CALM[:3] + [math.nan] + CALM[3:]
-    volatility = risk.stop_volatility(bars(closes), SETTINGS)["AA"]
-    assert volatility == pytest.approx(limit_of_calm() / 3, rel=1e-12)
-
-
-def test_stops_see_nothing_after_the_session() -> None:
-    panel = factories.panel(6, 60)
-    session = panel.sessions[-20]
-    held = pd.concat(
-        [
-            holding(2 * float(panel.traded_close.loc[session, s]), 0, 0, symbol=s).assign(
-                session=session, entry_session=panel.sessions[5]
-            )
-            for s in panel.symbols
-        ]
-    )
-    events = risk.stops(held, panel, session, SETTINGS)
-    assert set(events["symbol"]) == set(panel.symbols)
-    pd.testing.assert_frame_equal(events, risk.stops(held, panel.until(session), session, SETTINGS))
-
-
-def stop_on(*at: int, symbol: str = "AA") -> pd.DataFrame:
-    rows = [{"session": SESSIONS[i], "rule": "stop_loss", "symbol": symbol} for i in at]
-    return typed(
-        contracts.RiskEvent, [r | {"value": 0.1, "limit": 0.05, "detail": ""} for r in rows]
-    )
-
-
-def test_a_name_is_barred_for_five_decisions() -> None:
-    events = stop_on(3)
-    barred = [list(risk.barred(events, s, SETTINGS)) for s in SESSIONS[:10]]
-    assert barred == [[]] * 3 + [["AA"]] * 5 + [[]] * 2
-    assert risk.barred(NO_EVENTS, SESSIONS[5], SETTINGS).empty
-    none = SETTINGS.model_copy(update={"stop_bar_sessions": 0})
-    assert risk.barred(events, SESSIONS[3], none).empty
-
-
-def test_a_second_stop_bars_anew_and_other_rules_do_not() -> None:
-    brake = stop_on(4, symbol="").assign(rule="brake")
-    events = pd.concat([stop_on(3, 6), brake, stop_on(5, symbol="BB")], ignore_index=True)
-    assert list(risk.barred(events, SESSIONS[9], SETTINGS)) == ["AA", "BB"]
-    assert list(risk.barred(events, SESSIONS[10], SETTINGS)) == ["AA"]
-
-
-def test_every_session_of_a_bar_is_an_event() -> None:
-    events = stop_on(3)
-    assert risk.bar_events(events, SESSIONS[3], SETTINGS).empty  # the stop itself says it
-    row = contracts.RiskEvent.check(risk.bar_events(events, SESSIONS[5], SETTINGS)).iloc[0]
-    assert (row["rule"], row["symbol"], row["value"], row["limit"]) == ("barred", "AA", 2, 5)
-    assert risk.bar_events(events, SESSIONS[8], SETTINGS).empty
-
-
-def test_forced_exits_are_all_in_a_halt_and_else_those_stopped() -> None:
-    held = pd.Series({"AA": 0.05, "BB": 0.03})
-    calm, _ = risk.next_state(None, account([100, 100]), SESSIONS[1], SETTINGS)
-    halted, _ = risk.next_state(None, account([100, 90]), SESSIONS[1], SETTINGS)
-    assert risk.forced_exits(calm, stop_on(1), held).to_dict() == {"AA": 0.05}
-    assert risk.forced_exits(calm, NO_EVENTS, held).empty
-    assert risk.forced_exits(halted, NO_EVENTS, held).to_dict() == held.to_dict()
