@@ -299,6 +299,14 @@ def contracts() -> None:
     typer.echo(contracts_page(), nl=False)
 
 
+@app.command()
+def features() -> None:
+    """Print the registry of features as Markdown (notebooks/features.md is made by this)."""
+    from quant50lib.services.features_page import features_page
+
+    typer.echo(features_page(), nl=False)
+
+
 def _say_run(info: Any, done: bool) -> None:
     out.print(f"{info.id}: {'sealed' if done else 'was sealed before; nothing to do'}")
     shadow = info.facts.get("shadow")

@@ -112,7 +112,16 @@ class AlpacaSettings(Section):
 class FeatureSettings(Section):
     """Which features the model sees, and how they are made comparable across names."""
 
-    names: tuple[str, ...] = Field((), description="empty: the whole core set")
+    set: Literal["core", "alpha158"] = Field("core", description="see notebooks/features.md")
+    file: Path | None = Field(
+        None, description="a Python file with a list FEATURES of your own, beside the set"
+    )
+    names: tuple[str, ...] = Field((), description="empty: the whole set, and all of the file")
+    winsorise: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
+        0.0,
+        description="share of names at either end of a session brought to its quantile; 0: none",
+    )
+    neutralise: bool = Field(False, description="less the mean of the name's sector, per session")
     standardise: Literal["rank", "zscore", "sector_rank"] = "rank"
     min_dollar_volume: NonNegative = Field(
         1e6, description="median over 21 sessions, US dollars; thinner names are not traded"

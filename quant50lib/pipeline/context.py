@@ -36,7 +36,7 @@ from quant50lib.services.model import LoadedModel, Trained, TrainingSet
 from quant50lib.services.panel import Panel
 from quant50lib.services.report_html import Html
 from quant50lib.settings import Settings
-from quant50lib.utils import config, dates
+from quant50lib.utils import config, dates, own_features
 from quant50lib.utils.config import Home
 from quant50lib.utils.logging import facts, log, to_file
 
@@ -78,6 +78,8 @@ class StageContext:
         self._facts = archive.read_json(folder / OPEN)
         self.settings = Settings.model_validate_json((folder / "settings.json").read_text("utf-8"))
         to_file(folder / "log.jsonl", config.secrets())
+        if self.settings.features.file:
+            self._note_query("features.file", own_features.digest(self.settings.features.file))
 
     # -- what the run is ---------------------------------------------------------------------
 

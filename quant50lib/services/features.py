@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,15 @@ import pandas as pd
 from quant50lib.contracts import Feature
 from quant50lib.errors import DataQualityError, SettingsError
 from quant50lib.services import features_core  # noqa: F401  (enters the core set)
+from quant50lib.services.features_alpha158 import ALPHA158
+from quant50lib.services.features_cross import standardise
 from quant50lib.services.features_registry import FEATURES, FeatureSpec, Wide, together
 from quant50lib.services.panel import Panel
 from quant50lib.settings import FeatureSettings
+from quant50lib.utils import own_features
 
 LIQUIDITY_SESSIONS = 21
-OUTLIER = 3.0
+SETS: Final = {"core": FEATURES, "alpha158": ALPHA158}
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,48 @@ class Described:
 # ---- the whole ----------------------------------------------------------------------------------
 
 
+def registry(settings: FeatureSettings) -> dict[str, FeatureSpec]:
+    """The set of the settings and the features of their file, by name.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be used.
+    """
+    return {**SETS[settings.set], **_own(settings)}
+
+
+def _own(settings: FeatureSettings) -> dict[str, FeatureSpec]:
+    found: dict[str, FeatureSpec] = {}
+    for spec in own_features.load(settings.file) if settings.file else ():
+        if not isinstance(spec, FeatureSpec) or spec.window < 1:
+            raise SettingsError(
+                f"features.file: {settings.file}: FEATURES holds {spec!r}; make features by own(...) "
+                "or own_function(...) of quant50lib.services.features_registry"
+            )
+        if spec.name in found or any(spec.name in known for known in SETS.values()):
+            raise SettingsError(f"features.file: the name {spec.name!r} is taken; choose another")
+        found[spec.name] = spec
+    return found
+
+
 def chosen(settings: FeatureSettings) -> list[FeatureSpec]:
-    """The features of the settings, all where none is named, in the order of the registry.
+    """The features of the settings in the order of the registry: the named ones, of whatever set; the
+    whole set and file where none is named.
 
     Raises
     ------
     SettingsError
         A name is not in the registry; says which is nearest.
     """
+    if not settings.names:
+        return list(registry(settings).values())
+    known = {**registry(settings), **FEATURES, **ALPHA158}
     for name in settings.names:
-        if name not in FEATURES:
-            near = difflib.get_close_matches(name, FEATURES, n=1) or sorted(FEATURES)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1) or sorted(known)
             raise SettingsError(f"features.names: {name!r} is no feature; did you mean {near[0]}?")
-    return [spec for name, spec in FEATURES.items() if not settings.names or name in settings.names]
+    return [spec for name, spec in known.items() if name in settings.names]
 
 
 def sessions_needed(settings: FeatureSettings) -> int:
@@ -72,7 +105,20 @@ def compute(panel: Panel, settings: FeatureSettings, benchmark: str) -> dict[str
     specs = chosen(settings)
     fused = {spec.name: spec.formula for spec in specs if spec.formula}
     found = dict(zip(fused, together(panel, list(fused.values()), benchmark) if fused else []))
-    return {s.name: found[s.name] if s.formula else s.function(panel, benchmark) for s in specs}
+    return {s.name: found[s.name] if s.formula else _called(s, panel, benchmark) for s in specs}
+
+
+def _called(spec: FeatureSpec, panel: Panel, benchmark: str) -> Wide:
+    """What a user's own function gives, if it has the panel's form."""
+    values = spec.function(panel, benchmark)
+    if not isinstance(values, pd.DataFrame) or not (
+        values.index.equals(panel.sessions) and values.columns.equals(panel.symbols)
+    ):
+        raise SettingsError(
+            f"features.file: the function of {spec.name!r} must give a frame with the sessions and "
+            "symbols of the panel"
+        )
+    return values.astype(float).where(np.isfinite(values))
 
 
 def eligible(panel: Panel, settings: FeatureSettings) -> Wide:
@@ -82,62 +128,6 @@ def eligible(panel: Panel, settings: FeatureSettings) -> Wide:
     liquid = (median >= settings.min_dollar_volume) & (panel.traded_close >= settings.min_price)
     liquid &= panel.close.notna()
     return liquid if panel.admitted is None else liquid & panel.admitted
-
-
-def _ranked(values: Wide) -> Wide:
-    """Rank across each row, (rank - 1/2) / count - 1/2: symmetric within ±1/2."""
-    count = values.notna().sum(axis=1)
-    return (values.rank(axis=1) - 0.5).div(count.where(count > 0), axis=0) - 0.5
-
-
-def _normed(values: np.ndarray) -> np.ndarray:
-    """Each row less its mean, over its standard deviation; zero where a row does not vary."""
-    count = np.maximum(np.isfinite(values).sum(axis=1, keepdims=True), 1)
-    centred = values - np.nansum(values, axis=1, keepdims=True) / count
-    deviation = np.sqrt(np.nansum(centred**2, axis=1, keepdims=True) / count)
-    size = np.max(np.abs(values), axis=1, keepdims=True, initial=0.0, where=np.isfinite(values))
-    return np.where(deviation > 1e-9 * size, centred, centred * 0.0) / np.where(
-        deviation > 1e-9 * size, deviation, 1.0
-    )
-
-
-def _scored(values: Wide) -> Wide:
-    """Standard scores across each row, clipped at three and standardised once more."""
-    clipped = np.clip(_normed(values.to_numpy()), -OUTLIER, OUTLIER)
-    return pd.DataFrame(_normed(clipped), index=values.index, columns=values.columns)
-
-
-def standardise(
-    values: Mapping[str, Wide], sectors: pd.Series, allowed: Wide | None, method: str
-) -> dict[str, Wide]:
-    """Every feature made comparable, session by session, across the names that are compared.
-
-    Parameters
-    ----------
-    values
-        Features by name, each (n_sessions, n_symbols).
-    sectors
-        Group of each symbol (index); used by ``sector_rank``. Names without one form a group.
-    allowed
-        Booleans (n_sessions, n_symbols); other names get no value. None: all.
-    method
-        ``rank`` (uniform within ±1/2), ``zscore`` (clipped at ±3) or ``sector_rank`` (the rank
-        within the name's own group). A missing value stays missing.
-    """
-    if method == "sector_rank":
-        return {name: _by_group(_allowed(v, allowed), sectors) for name, v in values.items()}
-    rule = {"rank": _ranked, "zscore": _scored}[method]
-    return {name: rule(_allowed(v, allowed)) for name, v in values.items()}
-
-
-def _allowed(values: Wide, allowed: Wide | None) -> Wide:
-    return values if allowed is None else values.where(allowed)
-
-
-def _by_group(values: Wide, sectors: pd.Series) -> Wide:
-    group = sectors.reindex(values.columns).fillna("").to_numpy()
-    parts = [_ranked(values.loc[:, group == name]) for name in sorted(set(group))]
-    return pd.concat(parts, axis=1)[values.columns]
 
 
 def describe(
@@ -154,7 +144,12 @@ def describe(
     allowed = eligible(panel.only(names), settings)
     if benchmark in names:
         allowed[benchmark] = False
-    return Described(raw, standardise(raw, sectors, allowed, settings.standardise))
+    return Described(
+        raw,
+        standardise(
+            raw, sectors, allowed, settings.standardise, settings.winsorise, settings.neutralise
+        ),
+    )
 
 
 def to_table(
@@ -179,15 +174,3 @@ def as_matrix(table: pd.DataFrame) -> pd.DataFrame:
     """Standardised values of a table `Feature` as (n_symbols, n_features)."""
     matrix = table.pivot(index="symbol", columns="feature", values="standardised")
     return matrix.rename_axis(index=None, columns=None)
-
-
-def markdown() -> str:
-    """The registry as a Markdown table."""
-    head = ["| feature | group | sessions | unit | meaning | source |", "|---|---|--:|---|---|---|"]
-    return "\n".join(
-        head
-        + [
-            f"| `{s.name}` | {s.group} | {s.window} | {s.unit} | {s.meaning} | {s.reference} |"
-            for s in FEATURES.values()
-        ]
-    )

@@ -23,12 +23,12 @@ PRICES: Final = INPUTS[:4]
 # fmt: off
 (LOAD, STORE, LAG, FIRST, ADD, SUB, MUL, DIV, RATIO, MAX2, MIN2, POS, ABS, LOG, ROOT, LINE, AXPY, DEVIATION,
  LARGER, RSI, SUM3, SUM4, WSUM, MAX4, MIN4, PRODUCT, SKEW,
- MOMENTS, COMOMENTS, RANKS, EXTREMES, QUANTILES, PICK) = range(33)
+ SPREAD, TREND, RSQUARE, RESIDUAL, CORRELATION, RANK, OLDEST_HIGHEST, OLDEST_LOWEST, QUANTILE) = range(36)
 # fmt: on
 #: lengths of which longer windows are made
 POWERS: Final = (1, 4, 16, 64, 256)
 #: operations that read more than one session of their operand, each by itself
-SCANS: Final = (MOMENTS, COMOMENTS, RANKS, EXTREMES, QUANTILES)
+SCANS: Final = tuple(range(SPREAD, QUANTILE + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def _powers(op: int, of: tuple[Formula, ...], numbers: tuple[float, ...]) -> Pow
         return units[1]
     if op == ROOT:
         return tuple(None if u is None else u / 2 for u in units[0])  # type: ignore[return-value]
-    if op in (RSI, SKEW, LARGER, RANKS, EXTREMES, COMOMENTS):
+    if op in (RSI, SKEW, LARGER, RSQUARE, CORRELATION, RANK, OLDEST_HIGHEST, OLDEST_LOWEST):
         return 0.0, 0.0
     if op in (LOG, LINE) and (op == LOG or numbers[1]):
         return (0.0, 0.0) if units[0] == (0.0, 0.0) else (None, None)
@@ -258,3 +258,48 @@ def deviation(x: Formula, n: int, a_year: float = 1.0) -> Formula:
 def decayed(x: Formula, n: int, keep: float, before: Formula) -> Formula:
     """Σ keep^k · x_{t-k} over k < n, and keep^n times `before` of n sessions ago."""
     return _composed(x, n, lambda parts: _weighted(parts, keep), before)
+
+
+def spread(x: Formula, n: int) -> Formula:
+    """Sample standard deviation of n sessions, from deviations: exact for prices and volumes too."""
+    return node(SPREAD, (x,), (float(n),))
+
+
+def trend(x: Formula, n: int) -> Formula:
+    """Slope of the least-squares line through n sessions, per session."""
+    return node(TREND, (x,), (float(n),))
+
+
+def rsquare(x: Formula, n: int) -> Formula:
+    """Share of the variance that the least-squares line explains."""
+    return node(RSQUARE, (x,), (float(n),))
+
+
+def residual(x: Formula, n: int) -> Formula:
+    """The newest value less the least-squares line there."""
+    return node(RESIDUAL, (x,), (float(n),))
+
+
+def correlation(x: Formula, y: Formula, n: int) -> Formula:
+    """Correlation over n sessions."""
+    return node(CORRELATION, (x, y), (float(n),))
+
+
+def rank(x: Formula, n: int) -> Formula:
+    """Rank of the newest among n sessions, over n."""
+    return node(RANK, (x,), (float(n),))
+
+
+def oldest_highest(x: Formula, n: int) -> Formula:
+    """Where in the window the maximum stands, 1 … n, n the newest; the oldest of equals."""
+    return node(OLDEST_HIGHEST, (x,), (float(n),))
+
+
+def oldest_lowest(x: Formula, n: int) -> Formula:
+    """Where in the window the minimum stands, 1 … n, n the newest; the oldest of equals."""
+    return node(OLDEST_LOWEST, (x,), (float(n),))
+
+
+def quantile(x: Formula, n: int, share: float) -> Formula:
+    """Quantile of n sessions, linear between two of them."""
+    return node(QUANTILE, (x,), (float(n), share))

@@ -14,6 +14,8 @@ Imported only when something is computed: numba costs half a second.
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
 from __future__ import annotations
 
+from functools import cache
+
 import numba as nb
 import numpy as np
 from numba.core import cgutils
@@ -41,21 +43,22 @@ from quant50lib.services.features_formula import (
     ROOT,
     RSI,
     SKEW,
+    SPREAD,
     STORE,
     SUB,
     SUM3,
     SUM4,
     WSUM,
 )
+from quant50lib.services.features_scans import scan
 
 _ROOT_HALF = 0x3FE6A09E667F3BCD  # the bits of the root of one half
 _LARGEST = np.finfo(np.float64).max
 _SMALLEST = np.finfo(np.float64).tiny
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
-_series = nb.types.Array(nb.float64, 1, "A", readonly=True)
 _matrix = nb.types.Array(nb.float64, 2, "A", readonly=True)
-_inputs, _rows = nb.types.UniTuple(_matrix, 6), nb.types.UniTuple(_series, 6)
+_inputs = nb.types.UniTuple(_matrix, 6)
 _codes, _floats, _flat = nb.int64[:, ::1], nb.float64[:, ::1], nb.float64[::1]
 
 
@@ -214,12 +217,15 @@ def _finite(d):
 
 
 @nb.njit(error_model="numpy", nogil=True)
-def _step(bars, first, results, start, code, numbers, places, memory, size):
+def _step(
+    bars, first, results, start, code, numbers, places, rings, memory, clock, width, size, scans
+):
     """All instructions on `size` numbers: from the bars (6 arrays) to results, arrays given by their
     addresses, from their number `start` on.
 
     `first`: 1 takes the benchmark's value from the first number, 2 keeps what the registers hold,
-    3 copies the whole operand (the numbers are the benchmark's).
+    3 copies the whole operand (the numbers are the benchmark's). `scans` None: there are none among
+    the instructions, and the compiler leaves them out.
     """
     for i in range(code.shape[0]):
         op, to = code[i, 0], places[i, 0]
@@ -240,6 +246,11 @@ def _step(bars, first, results, start, code, numbers, places, memory, size):
                 d[:] = a[0]
             elif first == 3:
                 d[:] = a
+        elif op >= SPREAD:
+            if scans is not None:
+                ring, other = rings[code[i, 2]], rings[code[i, 4]]
+                lag, also = code[i, 3], code[i, 5]
+                scan(d, op, memory, ring, lag, other, also, clock, width, numbers[i])
         else:
             b = memory[places[i, 2] : places[i, 2] + size]
             if code[i, 10] <= 2:
@@ -252,44 +263,60 @@ def _step(bars, first, results, start, code, numbers, places, memory, size):
             _finite(d)
 
 
-@nb.njit(
-    nb.void(_inputs, nb.int64, nb.int64[::1], _codes, _floats, _codes, _flat, nb.int64),
-    error_model="numpy",
-    cache=True,
-    nogil=True,
-)
-def panel(inputs, benchmark, results, code, numbers, rings, memory, clock):
-    """Every name through all sessions, the benchmark first.
+def _run(inputs, benchmark, results, code, numbers, rings, memory, clock, width, scans):
+    """Every column of the inputs through all operations.
 
-    results: addresses of one array (n_symbols, n_sessions) for each formula.
+    A panel (width 1): a column is a name, its numbers are sessions; the benchmark's column comes
+    first. One more session (width: names): there is one column, its numbers are the names, the
+    benchmark in front (benchmark: -1).
+
+    results: addresses of one array for each formula, column after column.
     """
-    sessions, symbols = inputs[0].shape
-    places = _places(code, rings, clock, 1)
+    size, columns = inputs[0].shape
+    places = _places(code, rings, clock, width)
     space = _view(memory.ctypes.data, memory.size)
-    for k in range(-1, symbols):
-        name = benchmark if k < 0 else k
-        if name < 0 or k == benchmark:
+    for k in range(-1, columns):
+        column = benchmark if k < 0 else k
+        if column < 0 or k == benchmark:
             continue
         bars = (
-            inputs[0][:, name],
-            inputs[1][:, name],
-            inputs[2][:, name],
-            inputs[3][:, name],
-            inputs[4][:, name],
-            inputs[5][:, name],
+            inputs[0][:, column],
+            inputs[1][:, column],
+            inputs[2][:, column],
+            inputs[3][:, column],
+            inputs[4][:, column],
+            inputs[5][:, column],
         )
-        first, start = 3 if k < 0 else 2, name * sessions
-        _step(bars, first, results, start, code, numbers, places, space, sessions)
+        first = 3 if k < 0 else 2
+        if width > 1:
+            first = 1
+        start = column * size
+        _step(
+            bars,
+            first,
+            results,
+            start,
+            code,
+            numbers,
+            places,
+            rings,
+            space,
+            clock,
+            width,
+            size,
+            scans,
+        )
 
 
-@nb.njit(
-    nb.void(_rows, nb.int64[::1], _codes, _floats, _codes, _flat, nb.int64, nb.int64),
-    error_model="numpy",
-    cache=True,
-    nogil=True,
-)
-def day(bars, results, code, numbers, rings, memory, clock, size):
-    """One more session of `size` names, the benchmark in front; results: addresses of their rows."""
-    places = _places(code, rings, clock, size)
-    space = _view(memory.ctypes.data, memory.size)
-    _step(bars, 1, results, 0, code, numbers, places, space, size)
+@cache
+def compiled(scans: bool):
+    """The compiled `_run`: without scans it compiles and loads in a third of the time."""
+    given = (_inputs, nb.int64, nb.int64[::1], _codes, _floats, _codes, _flat, nb.int64, nb.int64)
+    signature = nb.void(*given, nb.int64 if scans else nb.none)
+    return nb.njit(signature, error_model="numpy", cache=True, nogil=True)(_run)
+
+
+def run(*given):
+    """`_run`, with scans where the instructions (the fourth argument) contain one."""
+    scans = bool((given[3][:, 0] >= SPREAD).any())
+    compiled(scans)(*given, 1 if scans else None)

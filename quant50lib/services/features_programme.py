@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from quant50lib.services.features_formula import FIRST, INPUTS, LAG, LOAD, STORE, Formula
+from quant50lib.services.features_formula import FIRST, INPUTS, LAG, LOAD, SCANS, STORE, Formula
 
 OPERANDS = 4
 #: numbers in a line of the cache
@@ -85,8 +85,11 @@ def unlagged(formula: Formula) -> tuple[Formula, int]:
 
 
 def operands(formula: Formula) -> list[tuple[Formula, int]]:
-    """What an operation reads, and at which lag."""
-    return [unlagged(f) for f in formula.of]
+    """What an operation reads, and at which lag; what it scans, also where the window begins."""
+    read = [unlagged(f) for f in formula.of]
+    if formula.op in SCANS:
+        read += [(f, lag + int(formula.numbers[0]) - 1) for f, lag in read]
+    return read
 
 
 @cache
@@ -166,7 +169,7 @@ def run(plan: Programme, inputs: Mapping[str, np.ndarray], benchmark: int) -> np
     -------
     (n_formulas, n_symbols, n_sessions); what is not finite is missing.
     """
-    from quant50lib.services.features_kernel import panel
+    from quant50lib.services import features_kernel
 
     given = as_inputs(inputs)
     sessions, symbols = given[0].shape
@@ -177,7 +180,9 @@ def run(plan: Programme, inputs: Mapping[str, np.ndarray], benchmark: int) -> np
     memory = memory[-(memory.ctypes.data // memory.itemsize) % WORDS :]
     rings = plan.series * length
     results = out.ctypes.data + out.strides[0] * np.arange(len(out))
-    panel(given, benchmark, results, plan.code, plan.numbers, rings, memory, before)
+    features_kernel.run(
+        given, benchmark, results, plan.code, plan.numbers, rings, memory, before, 1
+    )
     return out
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from quant50lib.services import features_programme
@@ -71,6 +70,21 @@ def together(panel: Panel, formulas: Sequence[Formula], benchmark: str) -> list[
     return [pd.DataFrame(v.T, panel.sessions, panel.symbols, copy=False) for v in found]
 
 
-def wide(values: np.ndarray, like: Wide) -> Wide:
-    """A frame of the values; what is not finite (a division by no volume) is missing."""
-    return pd.DataFrame(np.where(np.isfinite(values), values, np.nan), like.index, like.columns)
+def own(
+    name: str, formula: Formula, meaning: str, reference: str = "own", unit: str = "own"
+) -> FeatureSpec:
+    """A feature of a user's own file, from a formula (see `features_formula`)."""
+    return of_formula(name, "own", unit, reference, meaning, formula)
+
+
+def own_function(
+    name: str,
+    window: int,
+    function: Compute,
+    meaning: str,
+    reference: str = "own",
+    unit: str = "own",
+) -> FeatureSpec:
+    """A feature of a user's own file, from a function of panel and benchmark that gives a frame
+    (n_sessions, n_symbols); `window` sessions, the one of the value included, must suffice."""
+    return FeatureSpec(name, window, "own", function, unit, reference, meaning)

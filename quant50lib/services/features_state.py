@@ -87,13 +87,14 @@ def push(plan: Programme, state: State, bars: np.ndarray) -> np.ndarray:
     -------
     (n_formulas, n_symbols); what is not finite is missing.
     """
-    from quant50lib.services.features_kernel import day
+    from quant50lib.services import features_kernel
 
-    columns = bars.shape[1]
+    columns = bars.shape[1]  # two or more, with the benchmark in front
     out = np.empty((plan.n_formulas, columns))
     results = out.ctypes.data + out.strides[0] * np.arange(len(out))
-    day(
-        tuple(bars),
+    features_kernel.run(
+        tuple(bars[:, :, None]),
+        -1,
         results,
         plan.code,
         plan.numbers,
@@ -115,11 +116,12 @@ def rescale(plan: Programme, state: State, prices: np.ndarray, shares: np.ndarra
     ContractError
         A kept result does not follow a power of a factor that is not one.
     """
+    read_back = plan.rings[:, 1] > 1  # the others are made anew every session
     for factors, power in ((prices, plan.powers[:, 0]), (shares, plan.powers[:, 1])):
         changed = np.flatnonzero(factors != 1.0)
         if not len(changed):
             continue
-        if np.isnan(power).any():
+        if np.isnan(power[read_back]).any():
             raise ContractError("the features' state cannot be rescaled: begin it anew")
         scale = factors[changed] ** np.repeat(power, plan.rings[:, 1])[:, None]
         state.memory[:, changed] *= scale
