@@ -205,6 +205,12 @@ class OptimizeSettings(Section):
     max_volatility_annual: Positive = 0.10
     cash_buffer: Fraction = Field(0.01, description="never invested: pays for gaps at the open")
     covariance_sessions: Count = 252
+    covariance_half_life_sessions: Positive | None = Field(
+        None, description="a session so much older counts half in the covariance; none: all alike"
+    )
+    fast_scale: bool = Field(
+        True, description="scale the covariance by the market's variance of late"
+    )
     fast_scale_sessions: Count = 21
     elastic_order: tuple[Literal["volatility", "sector", "turnover"], ...] = Field(
         ("volatility", "sector"), description="what gives way first when caps cannot all hold"

@@ -40,6 +40,8 @@ class Risk:
 
     def only(self, symbols: pd.Index | list[str]) -> Risk:
         """The covariance of some of the symbols, in the order given."""
+        if symbols is self.symbols:
+            return self
         at = self.symbols.get_indexer(symbols)
         if (at < 0).any():
             missing = [s for s, i in zip(symbols, at, strict=True) if i < 0]
@@ -68,20 +70,26 @@ class Risk:
         return pd.Series(w * marginal / total if total > 0 else 0.0 * w, index=self.symbols)
 
     def _aligned(self, weights: pd.Series) -> np.ndarray:
-        owned = weights[weights != 0]
-        unknown = owned.index.difference(self.symbols)
+        values, at = weights.to_numpy(dtype=float), self.symbols.get_indexer(weights.index)
+        unknown = weights.index[(at < 0) & (values != 0)]
         if len(unknown):
             raise OptimizationError(f"no risk forecast for {', '.join(map(str, unknown))}")
-        return owned.reindex(self.symbols, fill_value=0.0).to_numpy(dtype=float)
+        aligned = np.zeros(len(self.symbols))
+        aligned[at[at >= 0]] = values[at >= 0]
+        return aligned
 
 
-def ledoit_wolf(returns: np.ndarray) -> tuple[float, np.ndarray, float]:
+def ledoit_wolf(
+    returns: np.ndarray, half_life_sessions: float | None = None
+) -> tuple[float, np.ndarray, float]:
     """Ledoit and Wolf's shrinkage towards a scaled identity, in factor form.
 
     Parameters
     ----------
     returns : array, (n_sessions, n_symbols)
-        Finite; centred here.
+        Finite, the newest last; centred here.
+    half_life_sessions : float, optional
+        A session so much older counts half. None: all count the same.
 
     Returns
     -------
@@ -95,18 +103,33 @@ def ledoit_wolf(returns: np.ndarray) -> tuple[float, np.ndarray, float]:
     -----
     O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance
     matrices", Journal of Multivariate Analysis 88 (2004). The norms come from the smaller of the
-    two Gram matrices, so that 252 sessions of 3,000 names cost a 252 x 252 product.
+    two Gram matrices, so that 252 sessions of 3,000 names cost a 252 x 252 product. With weights
+    w that sum to 1, the error of the sample covariance S is the sum of ``w_t^2 ||x_t x_t' - S||^2``,
+    their equation for ``w_t = 1/n`` and independent sessions.
     """
-    centred = returns - returns.mean(axis=0)
-    n, p = centred.shape
-    squares = np.einsum("ij,ij->i", centred, centred)
-    gram = centred @ centred.T if n < p else centred.T @ centred
-    mean_variance = squares.sum() / (n * p)
-    norm = np.einsum("ij,ij->", gram, gram) / n**2
-    noise = (squares @ squares / n - norm) / n
+    weights = session_weights(len(returns), half_life_sessions)
+    scaled = np.sqrt(weights)[:, None] * (returns - weights @ returns)
+    n, p = scaled.shape
+    own = np.einsum("ij,ij->i", scaled, scaled)
+    gram = scaled @ scaled.T if n < p else scaled.T @ scaled
+    mean_variance = own.sum() / p
+    norm = np.einsum("ij,ij->", gram, gram)
+    # w_t^2 x_t' S x_t, from either Gram matrix
+    across = (
+        np.einsum("ij,ij->i", gram, gram) if n < p else np.einsum("ij,ij->i", scaled @ gram, scaled)
+    )
+    noise = own @ own - 2 * weights @ across + norm * (weights @ weights)
     distance = norm - p * mean_variance**2
     shrinkage = float(min(noise, distance) / distance) if distance > 0 else 0.0
-    return shrinkage, np.sqrt((1 - shrinkage) / n) * centred, float(shrinkage * mean_variance)
+    return shrinkage, np.sqrt(1 - shrinkage) * scaled, float(shrinkage * mean_variance)
+
+
+def session_weights(n_sessions: int, half_life_sessions: float | None) -> np.ndarray:
+    """What each session of a window counts, (n_sessions,), the newest last; they sum to 1."""
+    if half_life_sessions is None:
+        return np.full(n_sessions, 1 / n_sessions)
+    weights = 0.5 ** (np.arange(n_sessions)[::-1] / half_life_sessions)
+    return weights / weights.sum()
 
 
 def eligible(panel: Panel, settings: OptimizeSettings) -> pd.Index:
@@ -114,8 +137,7 @@ def eligible(panel: Panel, settings: OptimizeSettings) -> pd.Index:
 
     A younger name is left out of the universe of the day: its risk would be a guess.
     """
-    known = _window(panel, settings).notna().sum()
-    return known.index[known >= HISTORY_MIN * settings.covariance_sessions].sort_values()
+    return panel.symbols[_known(_window(panel, settings), settings)].sort_values()
 
 
 def risk_model(
@@ -127,8 +149,9 @@ def risk_model(
 ) -> Risk:
     """The covariance of returns over the horizon, as forecast at the panel's last close.
 
-    Shape: Ledoit-Wolf over `covariance_sessions` daily total returns. Level: the exponentially
-    weighted variance of the equal-weight universe over its variance in the window, times
+    Shape: Ledoit-Wolf over `covariance_sessions` daily total returns, weighted by
+    `covariance_half_life_sessions` if that is set. Level: with `fast_scale`, the exponentially
+    weighted variance of the equal-weight universe over its variance in the window; times
     ``feedback**2``, the book's own realised over ex-ante variance. The universe is every eligible
     name of the panel, whichever symbols are asked for.
 
@@ -148,21 +171,23 @@ def risk_model(
     """
     if not (np.isfinite(feedback) and feedback > 0):
         raise OptimizationError(f"feedback is {feedback}; it must be a positive number")
-    known = eligible(panel, settings)
-    short = pd.Index(symbols).difference(known)
+    wanted, window = pd.Index(symbols), _window(panel, settings)
+    known, at = _known(window, settings), panel.symbols.get_indexer(wanted)
+    short = wanted[(at < 0) | ~known[at]]
     if len(short):
         raise OptimizationError(
             f"too short a history for a risk forecast: {', '.join(map(str, short[:8]))}; "
             "take the symbols from covariance.eligible"
         )
-    universe = _window(panel, settings)[list(known)]
-    market = universe.mean(axis=1)
-    _, factors, diagonal = ledoit_wolf(filled(universe[list(symbols)], market).to_numpy())
-    scale = feedback**2 * horizon * fast_scale(market, settings)
+    market = _mean_known(window[:, known])
+    returns = _filled(window[:, at], market)
+    _, factors, diagonal = ledoit_wolf(returns, settings.covariance_half_life_sessions)
+    level = fast_scale(pd.Series(market), settings) if settings.fast_scale else 1.0
+    scale = feedback**2 * horizon * level
     return Risk(
-        symbols=pd.Index(symbols),
+        symbols=wanted,
         factors=np.sqrt(scale) * factors,
-        diagonal=np.full(len(symbols), scale * diagonal),
+        diagonal=np.full(len(wanted), scale * diagonal),
         horizon_sessions=horizon,
     )
 
@@ -174,12 +199,13 @@ def fast_scale(market: pd.Series, settings: OptimizeSettings) -> float:
     ----------
     market : Series, (n_sessions,)
         Daily returns of the equal-weight universe. Now: squared deviations weighted by
-        exp(-age / `fast_scale_sessions`).
+        exp(-age / `fast_scale_sessions`); in the window: as `covariance_half_life_sessions` has it.
     """
     known = market.dropna().to_numpy()
-    squares = (known - known.mean()) ** 2
+    shape = session_weights(len(known), settings.covariance_half_life_sessions)
+    squares = (known - shape @ known) ** 2
     weights = np.exp(-np.arange(len(squares))[::-1] / settings.fast_scale_sessions)
-    slow = squares.mean()
+    slow = shape @ squares
     return float(weights @ squares / weights.sum() / slow) if slow > 0 else 1.0
 
 
@@ -204,7 +230,31 @@ def _market_model(own: pd.Series, market: pd.Series) -> pd.Series:
     return beta * market + np.sqrt(len(own) / known.sum()) * residual
 
 
-def _window(panel: Panel, settings: OptimizeSettings) -> pd.DataFrame:
-    """Daily total returns, the last `covariance_sessions`; a gap makes two missing returns."""
-    prices = panel.close.iloc[-settings.covariance_sessions - 1 :]
-    return prices.pct_change(fill_method=None).iloc[1:]
+def _filled(returns: np.ndarray, market: np.ndarray) -> np.ndarray:
+    """The same for arrays, (n_sessions, n_symbols) and (n_sessions,)."""
+    gaps = np.flatnonzero(np.isnan(returns).any(axis=0))
+    if len(gaps):
+        returns = returns.copy()
+        returns[:, gaps] = filled(pd.DataFrame(returns[:, gaps]), pd.Series(market)).to_numpy()
+    return returns
+
+
+def _window(panel: Panel, settings: OptimizeSettings) -> np.ndarray:
+    """Daily total returns, (n_sessions, n_symbols), the last `covariance_sessions`; a gap makes two
+    missing returns."""
+    prices = panel.close.iloc[-settings.covariance_sessions - 1 :].to_numpy(dtype=float)
+    return prices[1:] / prices[:-1] - 1
+
+
+def _known(window: np.ndarray, settings: OptimizeSettings) -> np.ndarray:
+    """Which columns have returns enough, (n_symbols,) bool."""
+    count = len(window) - np.isnan(window).sum(axis=0)
+    return count >= HISTORY_MIN * settings.covariance_sessions
+
+
+def _mean_known(returns: np.ndarray) -> np.ndarray:
+    """The mean of what is known in each session, (n_sessions,); missing where nothing is."""
+    missing = np.isnan(returns)
+    count = returns.shape[1] - missing.sum(axis=1)
+    total = np.where(missing, 0.0, returns).sum(axis=1)
+    return np.divide(total, count, out=np.full(len(returns), np.nan), where=count > 0)

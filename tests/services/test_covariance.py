@@ -64,6 +64,49 @@ def test_ledoit_wolf_of_returns_that_never_move_is_zero() -> None:
     assert shrinkage == 0 and diagonal == 0 and not factors.any()
 
 
+@given(n=st.integers(3, 40), p=st.integers(1, 40), seed=st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_ledoit_wolf_with_a_half_life_is_that_of_the_definition(n: int, p: int, seed: int) -> None:
+    """The weighted covariance, and its error summed session by session."""
+    returns = np.random.default_rng(seed).normal(size=(n, p)) + 0.1
+    weights = np.array([2.0 ** (-(n - 1 - t) / 7) for t in range(n)])
+    weights /= weights.sum()
+    centred = returns - np.average(returns, axis=0, weights=weights)
+    sample = sum(w * np.outer(x, x) for w, x in zip(weights, centred, strict=True))
+    error = sum(
+        w**2 * np.sum((np.outer(x, x) - sample) ** 2) for w, x in zip(weights, centred, strict=True)
+    )
+    target = np.trace(sample) / p * np.eye(p)
+    distance = np.sum((sample - target) ** 2)
+    shrinkage, factors, diagonal = covariance.ledoit_wolf(returns, half_life_sessions=7)
+    estimate = factors.T @ factors + diagonal * np.eye(p)
+    if distance > 1e-12:
+        assert shrinkage == pytest.approx(min(1.0, error / distance), rel=1e-8)
+    np.testing.assert_allclose(
+        estimate, shrinkage * target + (1 - shrinkage) * sample, atol=1e-12 * np.trace(sample)
+    )
+
+
+def test_an_endless_half_life_is_none() -> None:
+    returns = np.random.default_rng(1).normal(size=(60, 90))
+    ours = covariance.ledoit_wolf(returns, half_life_sessions=1e9)
+    assert ours[0] == pytest.approx(LedoitWolf().fit(returns).shrinkage_, rel=1e-6)
+
+
+def test_the_fast_scale_is_a_setting() -> None:
+    panel = factories.panel(12, 300)
+    plain = OptimizeSettings(fast_scale=False, covariance_half_life_sessions=60)
+    risk = covariance.risk_model(panel, panel.symbols, plain, horizon=5)
+    returns = panel.close.pct_change().iloc[-252:].to_numpy()
+    _, factors, diagonal = covariance.ledoit_wolf(returns, 60)
+    shape = factors.T @ factors + diagonal * np.eye(12)
+    np.testing.assert_allclose(risk.matrix(), 5 * shape, rtol=1e-10)
+    market = pd.Series(returns.mean(axis=1))
+    scaled = plain.model_copy(update={"fast_scale": True})
+    ratio = covariance.risk_model(panel, panel.symbols, scaled, 5).diagonal / risk.diagonal
+    np.testing.assert_allclose(ratio, covariance.fast_scale(market, scaled), rtol=1e-10)
+
+
 def test_risk_model_is_shape_times_level() -> None:
     panel = factories.panel(20, 300)
     risk = covariance.risk_model(panel, panel.symbols, SETTINGS, horizon=5, feedback=1.2)
