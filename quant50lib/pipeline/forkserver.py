@@ -51,6 +51,13 @@ def preload() -> None:
         table.check(table.empty())
 
 
+def preload_later() -> None:
+    """Load what the second stage needs, while the first one runs: it costs a second."""
+    from quant50lib.services import features_kernel
+
+    features_kernel.compiled(False)
+
+
 def received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """What a client asks for, and its two output streams."""
     streams = array.array("i")
@@ -93,6 +100,7 @@ class Server:
         self._listener.bind(address)
         self._listener.listen()
         self._children: list[Child] = []
+        self._complete = False
         self._watched = selectors.DefaultSelector()
         self._watched.register(self._listener, selectors.EVENT_READ)
         self._watched.register(sys.stdin, selectors.EVENT_READ)
@@ -108,6 +116,9 @@ class Server:
                 else:
                     self._hear(key.data)
             self._reap()
+            if self._children and not self._complete:
+                self._complete = True
+                preload_later()
 
     def _fork(self) -> None:
         client, _ = self._listener.accept()

@@ -124,10 +124,25 @@ def _called(spec: FeatureSpec, panel: Panel, benchmark: str) -> Wide:
 def eligible(panel: Panel, settings: FeatureSettings) -> Wide:
     """Which names the panel admits and had a bar, a price and a dollar volume (median of 21
     sessions) of at least `min_price` and `min_dollar_volume`; booleans."""
-    median = panel.dollar_volume.rolling(LIQUIDITY_SESSIONS).median()
-    liquid = (median >= settings.min_dollar_volume) & (panel.traded_close >= settings.min_price)
+    liquid = _median_reaches(panel.dollar_volume, settings.min_dollar_volume)
+    liquid &= panel.traded_close >= settings.min_price
     liquid &= panel.close.notna()
     return liquid if panel.admitted is None else liquid & panel.admitted
+
+
+def _median_reaches(values: Wide, least: float) -> Wide:
+    """Whether the median of the last 21 sessions, none missing, is at least `least`.
+
+    Of an odd number of values it is when more than half of them are; counts are exact.
+    """
+    n = LIQUIDITY_SESSIONS
+    told = values.to_numpy()
+    enough = np.zeros(told.shape, dtype=bool)
+    if len(told) >= n:
+        high = np.cumsum(np.pad(told >= least, ((1, 0), (0, 0))), axis=0, dtype=np.int32)
+        known = np.cumsum(np.pad(told == told, ((1, 0), (0, 0))), axis=0, dtype=np.int32)
+        enough[n - 1 :] = (high[n:] - high[:-n] > n // 2) & (known[n:] - known[:-n] == n)
+    return pd.DataFrame(enough, values.index, values.columns)
 
 
 def describe(

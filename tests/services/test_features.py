@@ -275,6 +275,16 @@ def test_thin_names_and_the_benchmark_are_not_compared():
     assert all(np.isfinite(v[other]) for v in last.values())
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), least=st.sampled_from([0.0, 3.0, 5.0]))
+def test_a_name_is_liquid_where_the_median_of_21_sessions_is(seed, least):
+    rng = np.random.default_rng(seed)
+    traded = pd.DataFrame(rng.integers(0, 9, (60, 4)).astype(float))
+    traded = traded.mask(rng.random(traded.shape) < 0.02)
+    found = features._median_reaches(traded, least)
+    pd.testing.assert_frame_equal(found, traded.rolling(21).median() >= least)
+
+
 # ---- the table and the settings --------------------------------------------------------------------
 
 

@@ -132,7 +132,7 @@ def test_one_more_session_from_a_state(found):
     np.testing.assert_array_equal(values, wanted)
 
 
-def test_qlib_computes_the_same(found, tmp_path):
+def test_qlib_computes_the_same_on_its_own_store(tmp_path):
     qlib = pytest.importorskip("qlib", reason="pyqlib is not installed here")
     from qlib.contrib.data.loader import Alpha158DL
     from qlib.data import D
@@ -156,11 +156,13 @@ def test_qlib_computes_the_same(found, tmp_path):
     assert set(names) == set(ALPHA158)
     theirs = D.features(D.instruments("all"), expressions, days[0], days[-1], freq="day")
     theirs.columns = names
+    stored = computed(PANEL.each(lambda f: f.astype("float32").astype(float)))
     for name, spec in ALPHA158.items():
         wide = theirs[name].unstack(level=0)[list(PANEL.symbols)].to_numpy()[spec.window - 1 :]
-        ours = found[name].to_numpy()[spec.window - 1 :]
-        off = np.abs(wide - ours) > 2e-4 * (np.abs(ours) + 0.05 * np.median(np.abs(ours)) + 1e-6)
-        assert off.mean() <= 0.002, f"{name}: {off.mean():.4f} of the values differ"
+        ours = stored[name].to_numpy()[spec.window - 1 :]
+        # qlib calculates in single precision too: returns lose what prices still had
+        tolerance = 1e-4 if name[:4] in ("CORD", "CORR", "WVMA") else 1e-6
+        np.testing.assert_allclose(wide, ours, rtol=0, atol=tolerance, err_msg=name)
 
 
 # ---- one's own -------------------------------------------------------------------------------------
