@@ -224,6 +224,25 @@ class Forecast(Table):
     error: Series[float] = pa.Field(ge=0, description="standard error of expected_return")
 
 
+class Drift(Table):
+    """The day against what the model learnt from, and its rank IC since; empty without a model."""
+
+    class Config:
+        unique = ["session", "measure", "name"]
+
+    session: Series[pa.DateTime] = _session()
+    measure: Series[str] = pa.Field(isin=("feature", "score", "ic"))
+    name: Series[str] = pa.Field(description="of the feature; else what is measured")
+    value: Series[float] = pa.Field(
+        nullable=True, description="population stability index, or mean rank IC since training"
+    )
+    low: Series[float] = pa.Field(nullable=True, description="of the anytime-valid 95 % band")
+    high: Series[float] = pa.Field(nullable=True)
+    limit: Series[float] = pa.Field(description="what sounds the alarm")
+    alarm: Series[bool] = pa.Field()
+    n: Series[int] = pa.Field(ge=0, description="sessions in the value")
+
+
 class Holding(Table):
     """What is owned at the close."""
 
@@ -434,8 +453,8 @@ OPTIMIZE = Stage(
     5,
     "turn forecasts into the weights to hold after the next open",
     reads=(Universe, Feature, Holding, Equity),
-    writes=(Forecast, RiskState, RiskEvent, Target, Limit),
-    settings=("forecast", "optimize", "risk"),
+    writes=(Forecast, Drift, RiskState, RiskEvent, Target, Limit),
+    settings=("forecast", "model", "optimize", "risk"),
 )
 EXECUTE = Stage(
     "execute",
@@ -456,6 +475,7 @@ REPORT = Stage(
         Equity,
         Fill,
         Forecast,
+        Drift,
         RiskState,
         RiskEvent,
         Target,

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import RiskEvent
@@ -118,6 +119,7 @@ def outlook(forecast: pd.DataFrame, model: LoadedModel | None) -> dict[str, Any]
     """Headline values of a day's forecast."""
     return {
         "model": model.model_id if model else "none: the forecast has no alpha",
+        "evidence": _evidence(forecast, model),
         "trained_at": model.trained_at if model else None,
         "rank_ic": model.ic if model else None,
         "rank_ic_error": model.ic_error if model else None,
@@ -125,6 +127,19 @@ def outlook(forecast: pd.DataFrame, model: LoadedModel | None) -> dict[str, Any]
         "expected_return_mean": forecast["expected_return"].mean(),
         "alpha_largest": forecast["alpha"].abs().max(),
     }
+
+
+def _evidence(forecast: pd.DataFrame, model: LoadedModel | None) -> str:
+    """Whether the forecast says anything of the names, and if not, why."""
+    if forecast["alpha"].abs().max() > 0:
+        return "alpha is score x volatility x shrunk IC"
+    if model is None:
+        return "none: there is no model, alpha is zero"
+    if not np.isfinite(model.ic_error):
+        return "none: the model's rank IC was not measured, alpha is zero"
+    if model.ic <= 0:
+        return "none: the model's rank IC is not above zero out of fold, alpha is zero"
+    return "none: the scores do not tell the names apart, alpha is zero"
 
 
 def headline(solution: Solution) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
+from quant50lib.services.learners import Learnt
+
 BASE = "base"
 SAMPLE = 5000
 
@@ -18,6 +20,21 @@ def contributions(booster: lgb.Booster, X: pd.DataFrame) -> pd.DataFrame:
     """
     values = np.asarray(booster.predict(X, pred_contrib=True, num_threads=1))
     return pd.DataFrame(values, index=X.index, columns=[*X.columns, BASE])
+
+
+def explained(learnt: Learnt, X: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """`shap` of what was learnt: of the trees of its first seed, or of a linear score.
+
+    In a linear score a feature adds its weight times its distance from its mean.
+    """
+    if learnt.boosters:
+        return shap(learnt.boosters[0], X, seed)
+    weights = pd.Series(learnt.weights[1:], list(learnt.features))
+    mean_abs = ((X - X.mean()).abs().mean() * weights.abs()).reindex(weights.index)
+    share = mean_abs / max(mean_abs.sum(), 1e-300)
+    table = pd.DataFrame({"mean_abs": mean_abs, "share": share, "direction": np.sign(weights)})
+    table = table.rename_axis("feature").reset_index()
+    return table.sort_values("mean_abs", ascending=False, ignore_index=True)
 
 
 def shap(booster: lgb.Booster, X: pd.DataFrame, seed: int, sample: int = SAMPLE) -> pd.DataFrame:

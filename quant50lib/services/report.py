@@ -21,7 +21,8 @@ all         use_style()                             beside(*parts, widths=()) ·
             decay_figure(ic_decay, horizon_sessions=5) · skill_figure(by_year, "year")
             shap_figure(shap, n=20)                 signal_turnover_figure(signal_turnover)
             overfitting_figure(Overfitting, 5)      frames of `services.evaluation_…`
-05 optimize weights_figure(Target)                  sectors_figure(Target, cap)
+05 optimize drift_figure(Drift, n=12)                   drift_table(Drift)
+            weights_figure(Target)                  sectors_figure(Target, cap)
             trades_figure(Target, n=20)             risk_figure(Target, n=20)
             limits_figure(Limit)                    limits_table(Limit, sectors=None)
             brake_figure(RiskState, settings.risk, width)  events_table(RiskEvent)
@@ -52,6 +53,7 @@ from quant50lib.services.figures_book import (
     trades_figure,
     weights_figure,
 )
+from quant50lib.services.figures_drift import drift_figure, drift_table
 from quant50lib.services.figures_market import (
     base_rate_figure,
     correlation_figure,
@@ -124,6 +126,8 @@ __all__ = [
     "deciles_figure",
     "distribution_figure",
     "document_title",
+    "drift_figure",
+    "drift_table",
     "equity_figure",
     "events_table",
     "extremes_table",

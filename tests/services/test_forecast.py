@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from quant50lib.contracts import Forecast
-from quant50lib.services import forecast
+from quant50lib.services import book, forecast
 from quant50lib.services.model import LoadedModel
 from quant50lib.services.scaler import Scaler
 from quant50lib.settings import ForecastSettings
@@ -136,3 +137,20 @@ def test_the_forecast_of_a_day_asks_the_model_if_there_is_one():
     assert (none.alpha == 0).all() and none.score.isna().all()
     unmeasured = LoadedModel("m", Stub(), Scaler.fit(matrix), {"rank_ic": None}, SESSION)
     assert (forecast.of_day(SESSION, PANEL, matrix, unmeasured, SETTINGS, 5).alpha == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ({"rank_ic": 0.03, "rank_ic_error": 0.01}, "alpha is score"),
+        ({"rank_ic": -0.01, "rank_ic_error": 0.01}, "none: .*not above zero"),
+        ({"rank_ic": None}, "none: .*not measured"),
+        (None, "none: there is no model"),
+    ],
+)
+def test_the_record_says_when_a_forecast_rests_on_no_evidence(measured, said):
+    matrix = pd.DataFrame({"f": np.linspace(0.1, 0.9, 8)}, index=PANEL.symbols)
+    model = measured and LoadedModel("m", Stub(), Scaler.fit(matrix), measured, SESSION)
+    table = forecast.of_day(SESSION, PANEL, matrix, model, SETTINGS, 5)
+    told = book.outlook(table, model)["evidence"]
+    assert re.match(said, told) and told.startswith("none") == (table.alpha == 0).all()

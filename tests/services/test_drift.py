@@ -1,0 +1,118 @@
+"""Drift: the day against training, and a band around the IC that holds however often one looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quant50lib.contracts import Drift
+from quant50lib.services import drift, features, label, model
+from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings, Settings
+from quant50lib.utils import dates
+from tests import factories
+
+SETTINGS = Settings(
+    features=FeatureSettings(names=("ret_5", "vol_21"), min_dollar_volume=0.0),
+    model=ModelSettings(trees=5, min_rows_per_leaf=50, n_splits=2, min_training_sessions=200),
+)
+PANEL = factories.panel(40, 360, seed=3)
+SECTORS = pd.Series("Energy", PANEL.symbols)
+TRAINED_AT = PANEL.sessions[-30]
+SESSION = PANEL.sessions[-1]
+
+
+@pytest.fixture(scope="module")
+def champion() -> model.LoadedModel:
+    past = PANEL.until(TRAINED_AT)
+    table = label.to_table(label.excess_return(past, "SPY", 5), 5, TRAINED_AT)
+    known = label.KnownLabels(table, TRAINED_AT, 5)
+    rows = model.training_set(past, known, SECTORS, SETTINGS.features, "SPY")
+    return model.train(rows, SETTINGS.model, LabelSettings()).as_loaded("m", TRAINED_AT)
+
+
+def matrix_of(session: pd.Timestamp) -> pd.DataFrame:
+    past = PANEL.until(session)
+    described = features.describe(past, SECTORS, SETTINGS.features, "SPY").standardised
+    return pd.DataFrame({name: values.loc[session] for name, values in described.items()})
+
+
+def of_day(champion, session=SESSION, panel=PANEL, matrix=None):
+    given = matrix_of(session) if matrix is None else matrix
+    return drift.of_day(session, panel, given, SECTORS, "SPY", champion, SETTINGS)
+
+
+def test_the_band_holds_at_every_look_at_once():
+    """2,000 paths of skill zero, looked at sixty times each: 5 % may leave the band, ever."""
+    rng = np.random.default_rng(0)
+    paths = rng.normal(0, 0.1, (2000, 60))
+    n = np.arange(1, 61)
+    half = np.array([drift.band(np.zeros(k), 0.1)[2] for k in n])
+    means = paths.cumsum(axis=1) / n
+    left = (np.abs(means) > half).any(axis=1).mean()
+    assert 0.001 < left < 0.05
+    pointwise = (np.abs(means) > 1.96 * 0.1 / np.sqrt(n)).any(axis=1).mean()
+    assert pointwise > 0.2  # what a band for one look would have done
+
+
+def test_the_band_is_ville_s_inequality_for_a_normal_mixture():
+    """On its edge the mixture of likelihood ratios over N(0, τ²) equals 1/α, by quadrature."""
+    deviation, n, alpha = 0.12, 7, 0.05
+    total = n * drift.band(np.zeros(n), deviation, alpha)[2]
+    tau = 1 / np.sqrt(drift.BEST_AT * deviation**2)
+    slope = np.linspace(-12, 12, 200001) * tau
+    weight = np.exp(-(slope**2) / 2 / tau**2) / (tau * np.sqrt(2 * np.pi))
+    ratio = np.exp(slope * total - slope**2 * n * deviation**2 / 2)
+    assert np.trapezoid(weight * ratio, slope) == pytest.approx(1 / alpha, rel=1e-6)
+
+
+def test_the_ic_since_training_is_read_at_sessions_that_do_not_overlap(champion):
+    found = drift.since_training(SESSION, PANEL, SECTORS, "SPY", champion, SETTINGS)
+    assert found.index[0] == TRAINED_AT
+    places = PANEL.sessions.get_indexer(found.index)
+    assert (np.diff(places) == 5).all() and places[-1] + 6 <= len(PANEL.sessions) - 1
+    assert len(found) == len(range(0, 30 - 6, 5))
+    excess = label.excess_return(PANEL, "SPY", 5)
+    for day in found.index:
+        score = champion.score(matrix_of(day)).dropna()
+        wanted = score.corr(excess.loc[day, score.index], method="spearman")
+        assert found[day] == pytest.approx(wanted)
+
+
+def test_nothing_of_the_future_changes_it(champion):
+    cut = PANEL.sessions[-10]
+    wild = PANEL.each(lambda f: f.mask((f.index > cut)[:, None] & np.ones(f.shape, bool), 1e6))
+    a = of_day(champion, cut, PANEL.until(cut), matrix_of(cut))
+    pd.testing.assert_frame_equal(a, of_day(champion, cut, wild, matrix_of(cut)))
+
+
+def test_a_quiet_day_sounds_no_alarm_of_the_features_and_a_strange_one_does(champion):
+    found = of_day(champion).set_index("name")
+    assert list(of_day(champion).measure) == ["feature", "feature", "ic", "score"]
+    assert not found.alarm[["ret_5", "vol_21"]].any()
+    strange = matrix_of(SESSION)
+    strange["vol_21"] = np.nan
+    strange["ret_5"] = 0.49
+    loud = of_day(champion, matrix=strange).set_index("name")
+    assert loud.alarm["vol_21"] and loud.alarm["ret_5"]
+
+
+def test_a_model_that_did_harm_is_named(champion, monkeypatch):
+    days = PANEL.sessions[-30:-6:5]
+    monkeypatch.setattr(drift, "since_training", lambda *_: pd.Series(-0.9, days))
+    row = of_day(champion).set_index("measure").loc["ic"]
+    assert row.alarm and row.high < 0 and row.n == len(days) and row.value == pytest.approx(-0.9)
+
+
+def test_without_a_model_or_a_known_label_nothing_is_claimed(champion):
+    assert of_day(None).empty and list(of_day(None).columns) == Drift.columns()
+    early = dates.shift(TRAINED_AT, 3)
+    row = of_day(champion, early, PANEL.until(early), matrix_of(early)).set_index("measure")
+    assert np.isnan(row.value["ic"]) and row.n["ic"] == 0 and not row.alarm["ic"]
+    few = matrix_of(SESSION).iloc[:10]
+    assert of_day(champion, matrix=few).query("measure != 'ic'").value.isna().all()
+
+
+def test_the_deviation_is_that_of_the_daily_ics_out_of_fold(champion):
+    metrics = champion.metrics
+    assert drift._deviation(champion) == pytest.approx(metrics["rank_ic"] / metrics["icir"])
