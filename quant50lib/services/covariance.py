@@ -70,7 +70,10 @@ class Risk:
         return pd.Series(w * marginal / total if total > 0 else 0.0 * w, index=self.symbols)
 
     def _aligned(self, weights: pd.Series) -> np.ndarray:
-        values, at = weights.to_numpy(dtype=float), self.symbols.get_indexer(weights.index)
+        values = weights.to_numpy(dtype=float)
+        if weights.index is self.symbols:
+            return values
+        at = self.symbols.get_indexer(weights.index)
         unknown = weights.index[(at < 0) & (values != 0)]
         if len(unknown):
             raise OptimizationError(f"no risk forecast for {', '.join(map(str, unknown))}")

@@ -69,7 +69,7 @@ def standing(weights: pd.Series, sectors: pd.Series, risk: Risk, turnover: float
     Symbols without a risk forecast are left out of the volatility.
     """
     held = weights[weights > 0]
-    known = held[held.index.isin(risk.symbols)]
+    known = held[risk.symbols.get_indexer(held.index) >= 0]
     gross = float(held.sum())
     values = {
         "names": float(len(held)),
@@ -81,8 +81,9 @@ def standing(weights: pd.Series, sectors: pd.Series, risk: Risk, turnover: float
     }
     if len(held):
         values["min_weight"] = float(held.min())
-    by_sector = held.groupby(sectors.reindex(held.index)).sum()
-    return values | {f"sector:{name}": float(value) for name, value in by_sector.items()}
+    of = sectors.to_numpy(dtype=object)[sectors.index.get_indexer(held.index)]
+    by_sector = {name: float(held.to_numpy()[of == name].sum()) for name in sorted(set(of))}
+    return values | {f"sector:{name}": value for name, value in by_sector.items()}
 
 
 def limit_of(rule: str, limits: Limits) -> float:

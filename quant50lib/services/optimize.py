@@ -114,7 +114,7 @@ def target_weights(
         raise OptimizationError(f"risk is over {risk.horizon_sessions} sessions, not {horizon}")
     limits = Limits.of(budget, settings)
     book = held[held > 0].sort_index()
-    symbols = expected_return.index.intersection(risk.symbols).sort_values()
+    symbols = _common(expected_return.index, risk.symbols)
     _check(expected_return[symbols], error, held, sectors, symbols.union(book.index), budget)
 
     known = _sound(risk.only(symbols))
@@ -192,6 +192,14 @@ def _cure(breach: Breach) -> str:
     return f"{when}; {breach.detail}" if breach.detail else when
 
 
+def _common(forecast: pd.Index, judged: pd.Index) -> pd.Index:
+    """The symbols of both, in alphabetical order; the same object where there is no difference,
+    so that its hash table is built once."""
+    if judged.is_monotonic_increasing and judged.is_unique and forecast.equals(judged):
+        return judged
+    return forecast.intersection(judged).sort_values()
+
+
 def _check(
     expected_return: pd.Series,
     error: pd.Series,
@@ -211,16 +219,19 @@ def _check(
     }.items():
         if not series.index.is_unique:
             raise OptimizationError(f"{name}: a symbol is repeated")
-    numbers = {"expected_return": expected_return, "error": error.reindex(symbols), "held": held}
+    error = error.reindex(symbols)
+    numbers = {"expected_return": expected_return, "error": error, "held": held}
     for name, series in numbers.items():
-        bad = series.index[~np.isfinite(series.to_numpy(dtype=float))]
-        if len(bad):
+        finite = np.isfinite(series.to_numpy(dtype=float))
+        if not finite.all():
+            bad = series.index[~finite]
             raise OptimizationError(f"{name} is not a number for {', '.join(bad[:8])}")
-    if (held < 0).any() or (error.reindex(symbols) < 0).any():
+    if (held < 0).any() or (error < 0).any():
         raise OptimizationError("held and error must not be negative")
     if not 0 <= budget <= 1:
         raise OptimizationError(f"the budget is {budget}; it must lie between 0 and 1")
-    without = needed.difference(sectors.dropna().index)
+    at, missing = sectors.index.get_indexer(needed), sectors.isna().to_numpy()
+    without = needed[(at < 0) | missing[at]] if len(sectors) else needed
     if len(without):
         raise OptimizationError(f"no sector for {', '.join(without[:8])}: complete the universe")
 
@@ -245,10 +256,10 @@ def _sound(risk: Risk) -> Risk:
 
 def _exits(book: pd.Series, forced: Mapping[str, float] | pd.Series, known: pd.Index) -> pd.Series:
     """Why each holding must be sold; empty where it need not."""
-    why = pd.Series("", index=book.index, dtype="str")
-    why[~book.index.isin(known)] = "no forecast"
-    why[book.index.isin(list(forced.keys()))] = "forced"
-    return why
+    why = np.full(len(book), "", dtype=object)
+    why[known.get_indexer(book.index) < 0] = "no forecast"
+    why[[symbol in forced for symbol in book.index]] = "forced"
+    return pd.Series(why, index=book.index, dtype="str")
 
 
 def _unsold(orphans: pd.Series, limits: Limits) -> pd.Series:
@@ -272,13 +283,14 @@ def _ceilings(
 
 
 def _membership(symbols: pd.Index, left: pd.Series, sectors: pd.Series) -> dict[str, Any]:
-    names = np.unique(sectors.loc[symbols.union(left.index)].to_numpy(dtype=str))
-    of = sectors.loc[symbols].to_numpy(dtype=str)
-    idle = left.groupby(sectors.loc[left.index]).sum().reindex(names, fill_value=0.0)
+    group = sectors.to_numpy(dtype=object)
+    of = group[sectors.index.get_indexer(symbols)]
+    of_left = group[sectors.index.get_indexer(left.index)]
+    names = np.array(sorted({*of, *of_left}), dtype=object)
     return {
         "sectors": pd.Index(names, dtype="str"),
         "member": (names[:, None] == of[None, :]).astype(float),
-        "idle_sector": idle.to_numpy(dtype=float),
+        "idle_sector": (names[:, None] == of_left[None, :]).astype(float) @ left.to_numpy(float),
     }
 
 
@@ -293,10 +305,19 @@ def _solution(
     limits: Limits,
 ) -> Solution:
     chosen = pd.Series(found.weights, index=day.symbols)
-    index = chosen.index[chosen > 0].union(book.index)
-    weights = chosen.add(left, fill_value=0.0).reindex(index, fill_value=0.0)
+    index = day.symbols[found.weights > 0].union(book.index)
+    at = day.symbols.get_indexer(index)
+
+    def of(values: np.ndarray) -> pd.Series:
+        """Values by symbol of the day, 0 where it does not know a name."""
+        return pd.Series(np.where(at >= 0, values[at], 0.0), index=index)
+
+    weights = of(found.weights)
+    if len(left):
+        weights = weights.add(left, fill_value=0.0)
     before = book.reindex(index, fill_value=0.0)
-    free = exits.reindex(index, fill_value="") != "forced"
+    why = exits.reindex(index, fill_value="")
+    free = why.to_numpy(dtype=object) != "forced"
     turnover = float((weights - before)[free].abs().sum())
     groups = sectors.loc[index].astype("str")
     standing = rules.standing(weights, groups, risk, turnover)
@@ -304,9 +325,9 @@ def _solution(
         weights=weights,
         held=before,
         sectors=groups,
-        expected_return=pd.Series(day.expected_return, day.symbols).reindex(index, fill_value=0.0),
+        expected_return=of(day.expected_return),
         risk_share=risk.shares(chosen).reindex(index, fill_value=0.0),
-        exits=exits.reindex(index, fill_value=""),
+        exits=why,
         objective=found.objective,
         upper_bound=found.upper_bound,
         breaches=_breaches(weights, left, groups, standing, limits),
@@ -329,11 +350,11 @@ def _breaches(
 ) -> tuple[Breach, ...]:
     """Those of the rules, naming what is over them, and holdings that cannot be judged."""
     over = {
-        "max_weight": weights.index[weights > limits.max_weight + rules.TOLERANCE],
-        "min_weight": weights.index[(weights > 0) & (weights < limits.min_weight)],
+        "max_weight": weights > limits.max_weight + rules.TOLERANCE,
+        "min_weight": (weights > 0) & (weights < limits.min_weight),
     }
     found = [
-        replace(b, detail=", ".join(over[b.rule])) if b.rule in over else b
+        replace(b, detail=", ".join(weights.index[over[b.rule]])) if b.rule in over else b
         for b in rules.breaches(standing, limits)
     ]
     if len(left):
