@@ -25,6 +25,7 @@ from quant50lib.services.inference import (
     Estimate,
     auc,
     block_bootstrap,
+    cross_fitted,
     deflated_sharpe,
     hac_lags,
     hac_mean,
@@ -60,6 +61,8 @@ class Evaluation:
 def evaluate(rows: pd.DataFrame, horizon: int, trials: int, seed: int) -> Evaluation:
     """Everything that is reported of out-of-fold scores.
 
+    Errors of AUC and rank IC allow for folds that learnt from each other (`inference.cross_fitted`).
+
     Parameters
     ----------
     rows
@@ -77,7 +80,7 @@ def evaluate(rows: pd.DataFrame, horizon: int, trials: int, seed: int) -> Evalua
     area = auc(rows.score.to_numpy(), positive, rows.session.to_numpy(), rows.fold.to_numpy(), lags)
     book = books(rows)
     metrics: Metrics = {
-        **_named("auc", area),
+        **_named("auc", cross_fitted(area)),
         **_ic_metrics(daily, lags),
         **_calibration_metrics(rows, positive, lags),
         **_named("decile_spread", decile_spread(rows, lags)),
@@ -120,7 +123,7 @@ def _named(name: str, estimate: Estimate) -> Metrics:
 
 
 def _ic_metrics(daily: pd.Series, lags: int) -> Metrics:
-    mean = hac_mean(daily, lags)
+    mean = cross_fitted(hac_mean(daily, lags))
     return {
         **_named("rank_ic", mean),
         "rank_ic_t": mean.t,

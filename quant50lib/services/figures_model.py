@@ -45,16 +45,16 @@ def rank_ic_figure(ic_by_session: pd.DataFrame, horizon_sessions: int = 5) -> Ch
     """Cumulated rank IC out of fold, and the band that a model without skill stays within.
 
     `ic_by_session` has `session` and `rank_ic`. The band is 1.96 HAC standard errors of the mean,
-    grown with the root of the sessions elapsed.
+    folds that learnt from each other allowed for, grown with the root of the sessions elapsed.
     """
-    from quant50lib.services.validation import hac_lags, hac_mean  # slow: it brings scipy.stats
+    from quant50lib.services.validation import cross_fitted, hac_lags, hac_mean  # slow
 
     title = "Rank IC out of fold, cumulated"
     daily = ic_by_session.dropna(subset=["rank_ic"]).set_index("session")["rank_ic"].sort_index()
     if len(daily) < 2:
         return placeholder(NOT_TRAINED, title)
     total, n = daily.cumsum(), len(daily)
-    mean = hac_mean(daily, hac_lags(n, horizon_sessions))
+    mean = cross_fitted(hac_mean(daily, hac_lags(n, horizon_sessions)))
     band = Z95 * mean.error * np.sqrt(n * np.arange(1, n + 1))
     figure = canvas(2.2)
     axes = figure.subplots()

@@ -197,7 +197,11 @@ def fold_table(scores: pd.DataFrame, models: Iterable[str], horizon: int) -> pd.
         daily = validation.rank_ic(scores.session, scores[name], scores.excess_return)
         parts = {str(k): part for k, part in scores.groupby("fold")} | {"all": scores}
         for fold, part in parts.items():
-            found.append({"model": name, "fold": fold} | _quality(part, name, daily, horizon))
+            row = {"model": name, "fold": fold} | _quality(part, name, daily, horizon)
+            if fold == "all" and name != "momentum":  # it learns nothing: its folds are independent
+                pooled = validation.Estimate(row["rank_ic"], row["rank_ic_error"])
+                row["rank_ic_error"] = validation.cross_fitted(pooled).error
+            found.append(row)
     return Fold.check(pd.DataFrame(found).astype({"model": "str", "fold": "str"}))
 
 

@@ -59,12 +59,12 @@ def test_every_learner_finds_a_plain_signal_and_stands_beside_the_baselines(lear
 
 @pytest.mark.parametrize("learner", ["lightgbm", "regressor", "ranker"])
 def test_in_noise_no_learner_finds_anything(learner):
-    """Four samples, none chosen. With few features, fold i learns from j what j learns from i: their
-    products are counted twice, and the deviation of the mean is up to sqrt(2) times its error."""
+    """Four samples, none chosen. With few features, fold i learns from j what j learns from i: the
+    error allows for it."""
     settings = FAST.model_copy(update={"learner": learner})
     found = [model.train(rows_with(0.0, k), settings, LabelSettings()).metrics for k in range(4)]
     mean, error = (np.array([m[name] for m in found]) for name in ("rank_ic", "rank_ic_error"))
-    assert abs(mean.mean()) < 2.5 * np.sqrt(2) * np.sqrt((error**2).sum()) / 4
+    assert abs(mean.mean()) < 2.5 * np.sqrt((error**2).sum()) / 4
     assert abs(mean.mean()) < 0.02
 
 

@@ -59,6 +59,20 @@ def test_one_value_has_no_error(series):
     assert np.isnan(found.error) and np.isnan(found.t)
 
 
+def test_folds_that_learn_from_each_other_count_their_products_twice():
+    """A linear learner on noise: its t has a deviation of sqrt(2) over folds, of one looking back."""
+    rng, both, back = np.random.default_rng(8), [], []
+    for _ in range(500):
+        x = rng.normal(size=(5, 60, 3))  # label times features, of each session of five folds
+        total = x.sum(axis=1)
+        folds = [x[f] @ (total.sum(axis=0) - total[f]) for f in range(5)]
+        both.append(validation.cross_fitted(validation.hac_mean(np.concatenate(folds), 0)).t)
+        walk = [x[f] @ total[:f].sum(axis=0) for f in range(1, 5)]
+        back.append(validation.hac_mean(np.concatenate(walk), 0).t)
+    assert np.std(both) == pytest.approx(1, abs=0.1)
+    assert np.std(back) == pytest.approx(1, abs=0.1)
+
+
 # ---- ranks -----------------------------------------------------------------------------------------
 
 
