@@ -78,6 +78,11 @@ research: setup-test ## models x validation schemes on the real bars beside the 
 power: setup-test ## whether planted signals are found, and none where there is none: prints JSON
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/power.py $(ARGS)
 
+.PHONY: study
+study: setup-test ## back-test every book with and without its rules, and write the README's table (hours)
+	@$(BIN)/python benchmarks/study.py $(ARGS)
+	@$(BIN)/python benchmarks/study.py --table
+
 .PHONY: openapi
 openapi: setup ## write the OpenAPI document to build/openapi.json
 	@mkdir -p build

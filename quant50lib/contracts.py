@@ -8,6 +8,9 @@ both from here.
 Large panels (bars) are not tables: they stay in the store and are read as they were known.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,6 +51,23 @@ def _dtype(column: pa.Column) -> str:
     if name.startswith("datetime64"):
         return TIME
     return "str" if name.startswith("str") else name
+
+
+_DEFERRED: ContextVar[bool] = ContextVar("deferred", default=False)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Within the block, `Table.check` looks at columns, times and keys alone.
+
+    For a back-test, whose loop makes thousands of tables and checks them together when it is done:
+    the other checks of one small table take longer than computing it.
+    """
+    token = _DEFERRED.set(True)
+    try:
+        yield
+    finally:
+        _DEFERRED.reset(token)
 
 
 class Table(pa.DataFrameModel):
@@ -103,6 +123,8 @@ class Table(pa.DataFrameModel):
         if repeated.any():
             first = frame.loc[repeated, cls.key()].iloc[0].to_dict()
             raise ContractError(f"{cls.__name__}: key {first} is repeated ({repeated.sum()} rows)")
+        if _DEFERRED.get():
+            return frame
         try:
             return cls.validate(frame, lazy=True)
         except pandera.errors.SchemaErrors as error:

@@ -20,7 +20,8 @@ from typing import Any
 
 import pandas as pd
 
-from quant50lib.contracts import Holding, Order, RiskEvent, RiskState, Target
+from quant50lib import contracts
+from quant50lib.contracts import Equity, Holding, Order, RiskEvent, RiskState, Table, Target
 from quant50lib.errors import OptimizationError, SettingsError
 from quant50lib.services import book, execute, features, optimize
 from quant50lib.services.backtest_account import Account, Costs
@@ -120,10 +121,11 @@ def run(
     chosen = SIGNALS[signal] if isinstance(signal, str) else signal
     account = Account(cash, costs or Costs.of(settings))
     loop = Loop(market, chosen, settings, market.past(settings), account)
-    learn(loop, market.row(sessions[0]) - 1)
-    for n, session in enumerate(sessions, 1):
-        step(loop, market.row(session))
-        tell(str(session.date()), n / len(sessions))
+    with contracts.deferred():  # all tables are checked together, in `result_of`
+        learn(loop, market.row(sessions[0]) - 1)
+        for n, session in enumerate(sessions, 1):
+            step(loop, market.row(session))
+            tell(str(session.date()), n / len(sessions))
     return result_of(loop)
 
 
@@ -148,7 +150,7 @@ def step(loop: Loop, row: int) -> None:
 def learn(loop: Loop, row: int) -> None:
     """Let the signal learn at the close of a session, where the day was fit."""
     window = Window.at(loop.market, row, loop.settings)
-    if loop.past.unfit(row, window.benchmark):
+    if not loop.signal.learns or loop.past.unfit(row, window.benchmark):
         return
     names = window.universe(window.panel(_tail(loop)), loop.past.quarantined(row))
     loop.learnt = loop.signal.learn(window, names, loop.learnt)
@@ -253,21 +255,24 @@ def result_of(loop: Loop) -> Result:
     columns = ["session", "rule", "value", "limit", "sessions_to_cure", "detail"]
     return Result(
         daily=pd.DataFrame(loop.rows).set_index("session"),
-        holdings=_joined(loop.holdings, Holding.empty()),
-        targets=_joined([day.target for day in loop.days], Target.empty()),
-        orders=_joined([day.orders for day in loop.days], Order.empty()),
+        holdings=_joined(loop.holdings, Holding),
+        targets=_joined([day.target for day in loop.days], Target),
+        orders=_joined([day.orders for day in loop.days], Order, sort=False),
         fills=pd.DataFrame(loop.account.fills),
         breaches=pd.DataFrame(breaches, columns=columns),
-        events=_joined([day.events for day in loop.days], RiskEvent.empty()),
-        equity=loop.account.equity(),
+        events=_joined([day.events for day in loop.days], RiskEvent),
+        equity=Equity.check(loop.account.equity()),
         label=loop.market.label,
         settings=loop.settings,
     )
 
 
-def _joined(frames: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+def _joined(frames: list[pd.DataFrame], table: type[Table], sort: bool = True) -> pd.DataFrame:
+    """The tables of all sessions as one that keeps the contract; unsorted, in the order made."""
     full = [frame for frame in frames if len(frame)]
-    return pd.concat(full, ignore_index=True) if full else empty
+    whole = pd.concat(full, ignore_index=True) if full else table.empty()
+    checked = table.check(whole)
+    return checked if sort else whole
 
 
 def without(settings: Settings, brake: bool = False, stops: bool = False) -> Settings:

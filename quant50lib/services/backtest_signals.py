@@ -8,7 +8,7 @@ is handed back to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,9 @@ EVEN_ERROR = 5.0
 
 
 class Signal(Protocol):
-    """Where a book's expected returns come from."""
+    """Where a book's expected returns come from; `learns`: whether it ever learns anything."""
+
+    learns: ClassVar[bool]
 
     def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
         """What is known after learning at the close, given what was known before."""
@@ -64,6 +66,8 @@ def of_day(
 class Zero:
     """The premium for every name, and no alpha: the lowest-risk book that stays invested."""
 
+    learns: ClassVar[bool] = False
+
     def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
         return None
 
@@ -99,6 +103,8 @@ class MeasuredMomentum:
 @dataclass(frozen=True)
 class Momentum:
     """12-1 momentum; its IC is measured on all known labels and shrunk by its own error."""
+
+    learns: ClassVar[bool] = True
 
     def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
         panel, horizon = window.panel(), window.settings.label.horizon_sessions
@@ -138,6 +144,8 @@ def rank_ic_by_session(score: pd.DataFrame, outcome: pd.DataFrame) -> pd.Series:
 @dataclass(frozen=True)
 class Model:
     """The model of the desk: trained, judged by the gate, and used while it is young enough."""
+
+    learns: ClassVar[bool] = True
 
     def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
         rows, trained = train(window, universe)
