@@ -13,7 +13,7 @@ import pandas as pd
 from quant50lib.adapters import universe
 from quant50lib.contracts import TIME
 from quant50lib.errors import SettingsError
-from quant50lib.services import backtest, backtest_summary
+from quant50lib.services import backtest, backtest_summary, report
 from quant50lib.services import universe as membership
 from quant50lib.services.backtest import Result
 from quant50lib.services.backtest_market import Market
@@ -21,7 +21,7 @@ from quant50lib.services.backtest_signals import SIGNALS
 from quant50lib.settings import Settings
 from quant50lib.simulator import market as simulated
 from quant50lib.simulator.demo import DemoMarket
-from quant50lib.utils import dates
+from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 
 SIMULATED, REAL = "SIMULATED prices", "real prices"
@@ -111,6 +111,10 @@ class Asked:
         return f"{self.book}{off}-{self.first}-{self.last}"
 
 
+#: of a notebook on a desk that has no result yet
+FIRST_LOOK = Asked("2025-01-02", "2025-03-03", "zero")
+
+
 def run(
     home: Home, settings: Settings, asked: Asked, tell: backtest.Tell
 ) -> tuple[dict[str, Any], Path]:
@@ -161,3 +165,24 @@ def newest(home: Home) -> Path | None:
     """The folder of the result that was kept last; None before the first."""
     found = sorted((home.root / FOLDER).glob(f"*/{SAID}"), key=lambda path: path.stat().st_mtime)
     return found[-1].parent if found else None
+
+
+def open_newest() -> tuple[Result, pd.DataFrame, dict[str, str]]:
+    """What a notebook shows: the newest result of the desk, its benchmarks, and its headline in words.
+
+    A desk without one runs a short back-test first, with the fast solver.
+    """
+    home = config.home()
+    folder = newest(home)
+    if folder is None:
+        settings = config.load(home)
+        fast = settings.optimize.model_copy(update={"solver": "fast"})
+        quick = settings.model_copy(update={"optimize": fast})
+        _, folder = run(home, quick, FIRST_LOOK, lambda doing, share: None)
+    report.use_style()
+    result, others, said = load(folder)
+    return result, others, {name: _worded(value) for name, value in said.items()}
+
+
+def _worded(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
