@@ -94,7 +94,7 @@ class Registry:
                 "features": list(trained.scaler.features),
                 "metrics": trained.metrics,
                 "calibration": dataclasses.asdict(trained.learnt.calibrator),
-                "score_deciles": trained.score_scaler.edges[0],
+                "score_deciles": trained.score_deciles,
                 "fitted_with": trained.settings.model_dump(),
                 "accepted": verdict.accepted,
                 "sound": verdict.accepted or verdict.sound,

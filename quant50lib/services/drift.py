@@ -4,7 +4,7 @@ Three measures, of what is known at the close:
 
 - `feature`: the population stability index of each feature of the day against training
   (`Scaler.drift`);
-- `score`: that of the day's scores against the deciles of the out-of-fold scores;
+- `score`: that of the day's scores against the same model's scores of training rows;
 - `ic`: the mean rank IC of the model's scores since its training, with a band that holds at every
   session at once, however often it is looked at.
 
@@ -31,6 +31,7 @@ from quant50lib.services import features, label, validation
 from quant50lib.services.model import LoadedModel
 from quant50lib.services.panel import Panel
 from quant50lib.services.scaler import Scaler
+from quant50lib.services.training import MISSING_MAX
 from quant50lib.settings import Settings
 
 ALPHA = 0.05
@@ -75,6 +76,8 @@ def of_day(
     if model is None:
         return Drift.empty()
     limit = settings.model.drift_max
+    columns = list(model.scaler.features)
+    matrix = matrix[matrix[columns].isna().mean(axis=1) <= MISSING_MAX]  # names that are scored
     rows = [_row("feature", name, psi, limit) for name, psi in _features(model, matrix).items()]
     rows.append(_row("score", "score", _score(model, matrix), limit))
     ics = since_training(session, panel, sectors, benchmark, model, settings)

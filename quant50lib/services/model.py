@@ -46,6 +46,8 @@ __all__ = [
 
 #: newest sessions whose features are held against the others, for drift
 RECENT_SESSIONS = 21
+#: training rows, about, whose scores those of a day are held against
+SCORED_ROWS = 20_000
 Split = tuple[np.ndarray, np.ndarray]
 
 
@@ -63,26 +65,20 @@ class Trained:
     importance: pd.DataFrame  # feature, gain (share), splits
     settings: ModelSettings  # of the final fit, after the search
     drift: pd.Series  # stability index of each feature, newest sessions against all
+    score_deciles: tuple[float, ...]  # inner borders of its scores of training rows
     first_session: pd.Timestamp
     last_session: pd.Timestamp  # last decision learnt from
     known_at: pd.Timestamp  # when the last label became known
 
     def as_loaded(self, model_id: str, trained_at: pd.Timestamp) -> LoadedModel:
         """The model as the registry would give it back."""
-        deciles = self.score_scaler.edges[0]
-        return LoadedModel(
-            model_id, self.learnt, self.scaler, dict(self.metrics), trained_at, deciles
-        )
+        metrics, deciles = dict(self.metrics), self.score_deciles
+        return LoadedModel(model_id, self.learnt, self.scaler, metrics, trained_at, deciles)
 
     @property
     def booster(self) -> lgb.Booster:
         """The trees of the first seed."""
         return self.learnt.boosters[0]
-
-    @property
-    def score_scaler(self) -> Scaler:
-        """Deciles of the out-of-fold scores, against which those of a day are held."""
-        return Scaler.fit(self.predictions[["score"]])
 
     @property
     def ic_by_session(self) -> pd.DataFrame:
@@ -106,7 +102,7 @@ class LoadedModel:
     scaler: Scaler
     metrics: dict[str, Any]
     trained_at: pd.Timestamp
-    score_deciles: tuple[float, ...] = ()  # inner borders, out of fold
+    score_deciles: tuple[float, ...] = ()  # inner borders of its scores of training rows
 
     @property
     def ic(self) -> float:
@@ -258,8 +254,9 @@ def train(
     fitted = calibration.fit(
         scores[settings.learner].to_numpy(), _classes(rows), settings.calibration
     )
+    learnt = learnt.calibrated(fitted)
     return Trained(
-        learnt.calibrated(fitted),
+        learnt,
         scaler,
         judged.metrics | _extent(rows) | _drifted(drift),
         _prediction_table(scores),
@@ -269,6 +266,7 @@ def train(
         learnt.importance(),
         chosen,
         drift,
+        _score_deciles(learnt, prepared),
         rows.session.min(),
         rows.session.max(),
         rows.known_at.max(),
@@ -301,6 +299,13 @@ def _extent(rows: TrainingSet) -> Metrics:
         "first_session": str(rows.session.min().date()),
         "last_session": str(rows.session.max().date()),
     }
+
+
+def _score_deciles(learnt: Learnt, prepared: Prepared) -> tuple[float, ...]:
+    """Of evenly spaced training rows, by the final model: out of fold, each fold has its own level."""
+    step = max(1, len(prepared.matrix) // SCORED_ROWS)
+    scores = learnt.probability(prepared.matrix[::step])
+    return Scaler.fit(pd.DataFrame({"score": scores})).edges[0]
 
 
 def _drifted(drift: pd.Series) -> Metrics:

@@ -90,11 +90,12 @@ def test_a_quiet_day_sounds_no_alarm_of_the_features_and_a_strange_one_does(cham
     found = of_day(champion).set_index("name")
     assert list(of_day(champion).measure) == ["feature", "feature", "ic", "score"]
     assert not found.alarm[["ret_5", "vol_21"]].any()
+    assert not found.alarm["score"] and found.value["score"] < 0.25
     strange = matrix_of(SESSION)
     strange["vol_21"] = np.nan
     strange["ret_5"] = 0.49
     loud = of_day(champion, matrix=strange).set_index("name")
-    assert loud.alarm["vol_21"] and loud.alarm["ret_5"]
+    assert loud.alarm["vol_21"] and loud.alarm["ret_5"] and loud.alarm["score"]
 
 
 def test_a_model_that_did_harm_is_named(champion, monkeypatch):
