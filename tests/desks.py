@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -144,3 +145,16 @@ def begun(home: Path, *words: str) -> Iterator[subprocess.Popen]:
         except ProcessLookupError:
             pass
         process.wait()
+
+
+def edit_notebook(name: str, folder: Path, before: str, lines: str) -> Path:
+    """A copy of a stage notebook with lines put in front of the one that begins with `before`."""
+    path = config.notebooks() / f"{name}.ipynb"
+    notebook = nbformat.read(str(path), as_version=4)
+    cells = [
+        c for c in notebook.cells if c.cell_type == "code" and f"\n{before}" in f"\n{c.source}"
+    ]
+    (cell,) = cells
+    cell.source = f"\n{cell.source}".replace(f"\n{before}", f"\n{lines}{before}").lstrip("\n")
+    nbformat.write(notebook, str(folder / path.name))
+    return folder / path.name

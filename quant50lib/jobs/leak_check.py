@@ -34,39 +34,24 @@ SPLITS = ("forward_split", "reverse_split", "stock_dividend")
 Tell = Callable[[str], None]
 
 
-def run(
-    home: Home,
-    settings: Settings,
-    date: str | None,
-    today: pd.Timestamp,
-    n_sessions: int = 3,
-    tell: Tell = lambda words: None,
+def check(
+    known: World, settings: Settings, n_sessions: int = 3, tell: Tell = lambda words: None
 ) -> tuple[Leak, ...]:
-    """Every leak of the library's pipeline; see `services.leak.check`.
-
-    Parameters
-    ----------
-    date
-        Newest session that is cut; None: of the store, or of the demo market the last closed one.
-    today
-        An instant, UTC: ends the demo market where there is no store.
-    n_sessions
-        So many sessions are cut.
-    """
-    known = world_of(home, settings, date, today, n_sessions, tell)
+    """Every leak of the library's pipeline, the world being cut at some sessions."""
     cuts = leak.cuts_of(known.sessions, n_sessions)
-    pipeline = leak.library(settings, known.sectors)
     tell(f"{_size(known)}, cut at {', '.join(str(cut.date()) for cut in cuts)}")
+    pipeline = leak.library(settings, known.sectors)
     return leak.check(known, pipeline, cuts, settings.universe.benchmark)
 
 
 def self_test(settings: Settings, today: pd.Timestamp) -> dict[str, tuple[Leak, ...]]:
-    """What the canary sees in each planted leak, on the demo market."""
+    """What the canary sees in each planted leak, and `clean` without one, on the demo market."""
     known = demo_world(settings, dates.last_closed(today), 1)
     clean, cuts = leak.library(settings, known.sectors), leak.cuts_of(known.sessions, 1)
+    pipelines = {name: planted.plant(clean, settings) for name, planted in PLANTED.items()}
     return {
-        name: leak.check(known, p.plant(clean, settings), cuts, settings.universe.benchmark, 1)
-        for name, p in PLANTED.items()
+        name: leak.check(known, pipeline, cuts, settings.universe.benchmark, 1)
+        for name, pipeline in ({"clean": clean} | pipelines).items()
     }
 
 
@@ -78,7 +63,17 @@ def world_of(
     n_sessions: int,
     tell: Tell,
 ) -> World:
-    """The world of the desk's store, or of the demo market."""
+    """The world of the desk's store or, where there is none, of the demo market.
+
+    Parameters
+    ----------
+    date
+        Newest session that is cut; None: of the store, or of the demo market the last closed one.
+    today
+        An instant, UTC.
+    n_sessions
+        So many sessions are to be cut.
+    """
     if home.store.is_file():
         tell("the desk's store, copied")
         return _of_store(home, settings, date, n_sessions)

@@ -33,10 +33,20 @@ class Leak:
     cells: int  # that differ, up to the cut
     how: str  # in which comparison it was seen
 
+    @property
+    def without(self) -> str:
+        """The value without a future, in words."""
+        return _said(self.expected)
+
+    @property
+    def behind(self) -> str:
+        """The value with a future behind it, in words."""
+        return _said(self.found)
+
     def __str__(self) -> str:
         return (
             f"{self.table}.{self.column} of {self.symbol} at {self.session.date()} is "
-            f"{_said(self.expected)} without and {_said(self.found)} with a future after "
+            f"{self.without} without and {self.behind} with a future after "
             f"{self.cut.date()} ({self.how}; {self.cells:,} cells differ)"
         )
 
@@ -46,7 +56,7 @@ def _said(value: Any) -> str:
         return "missing"
     if isinstance(value, pd.Timestamp):
         return str(value.date())
-    return f"{value:.17g}" if isinstance(value, float) else str(value)
+    return repr(float(value)) if isinstance(value, float | np.float32) else str(value)
 
 
 def wide(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -43,7 +43,7 @@ def world(
     bars: pd.DataFrame, actions: pd.DataFrame, membership: pd.DataFrame, sectors: pd.Series
 ) -> World:
     """A world of what is in force now: every row known at its own session, two names unborn."""
-    unborn = pd.Series("", index=pd.Index(UNBORN, dtype="str"))
+    unborn = pd.Series("Unborn", index=pd.Index(UNBORN, dtype="str"))
     everyone = pd.concat([sectors, unborn.rename(sectors.name)])
     always = universe.intervals((name, None, None) for name in UNBORN)
     return World(
