@@ -152,6 +152,7 @@ def headline(solution: Solution) -> dict[str, Any]:
         "gap_bps": solution.gap_bps,
         "forced_turnover": solution.forced_turnover,
         "breaches": [breach.rule for breach in solution.breaches],
+        "conflict": solution.conflict.sentence if solution.conflict else "",
         "seconds": round(solution.seconds, 3),
         "status": solution.status,
         **_proof(solution),

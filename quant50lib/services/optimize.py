@@ -11,7 +11,8 @@ best one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ import pandas as pd
 
 from quant50lib.contracts import Target
 from quant50lib.errors import OptimizationError
+from quant50lib.services import conflicts
 from quant50lib.services import limits as rules
 from quant50lib.services import search
+from quant50lib.services.conflicts import Conflict
 from quant50lib.services.covariance import Risk
 from quant50lib.services.day import DUST, Day
 from quant50lib.services.exact import Proof
@@ -49,7 +52,10 @@ class Solution:
     forced_turnover: float
     seconds: float
     status: str
-    proof: Proof | None = None  # of branch and bound, where `optimize.exact` asks for it
+    proof: Proof | None  # of branch and bound, where `optimize.exact` asks for it
+    day: Day = field(repr=False)  # what was solved
+    places: int  # names that might be held beside those left without a forecast
+    solver: str
 
     @property
     def turnover(self) -> float:
@@ -65,6 +71,15 @@ class Solution:
     def gap_bps(self) -> float:
         """By how much, at most, a better choice of names could beat this one."""
         return self.upper_bound - self.objective
+
+    @cached_property
+    def conflict(self) -> Conflict | None:
+        """Why the rules in `breaches` could not be kept; worked out when it is first asked for."""
+        orphans = next((b.detail for b in self.breaches if b.rule == "no_forecast"), "")
+        n_orphans = len(orphans.split(", ")) if orphans else 0
+        return conflicts.explain(
+            self.day, self.limits, self.breaches, self.places, n_orphans, self.solver
+        )
 
 
 def target_weights(
@@ -133,8 +148,9 @@ def target_weights(
         idle=float(left.sum()),
         **_membership(symbols, left, sectors),
     )
-    found = search.search(day, limits, settings, places=max(0, limits.names - len(left)))
-    return _solution(found, day, left, book, exits, sectors, risk, limits)
+    places = max(0, limits.names - len(left))
+    found = search.search(day, limits, settings, places)
+    return _solution(found, day, left, book, exits, sectors, risk, limits, places, settings.solver)
 
 
 def to_target(
@@ -172,7 +188,7 @@ def to_limits(solution: Solution, session: pd.Timestamp) -> pd.DataFrame:
         "turnover": f"and {s.forced_turnover:.2%} by forced exits, outside the cap",
         "names": _certificate(s),
     }
-    details |= {b.rule: _cure(b) for b in s.breaches}
+    details |= {b.rule: _cure(b, s.conflict) for b in s.breaches}
     return rules.to_limits(session, s.standing, s.limits, s.duals, details)
 
 
@@ -186,10 +202,12 @@ def _certificate(solution: Solution) -> str:
     return f"{text}; {'proven' if proof.complete else 'proof left open'} after {nodes}"
 
 
-def _cure(breach: Breach) -> str:
+def _cure(breach: Breach, conflict: Conflict | None) -> str:
+    """When a breach will be over, what is in it, and what it collides with."""
     sessions = breach.sessions_to_cure
     when = "not cured by trading" if sessions is None else f"cured in {sessions} session(s)"
-    return f"{when}; {breach.detail}" if breach.detail else when
+    why = conflict.sentence if conflict and breach.rule in conflict.rules else ""
+    return "; ".join(text for text in (when, breach.detail, why) if text)
 
 
 def _common(forecast: pd.Index, judged: pd.Index) -> pd.Index:
@@ -303,6 +321,8 @@ def _solution(
     sectors: pd.Series,
     risk: Risk,
     limits: Limits,
+    places: int,
+    solver: str,
 ) -> Solution:
     chosen = pd.Series(found.weights, index=day.symbols)
     index = day.symbols[found.weights > 0].union(book.index)
@@ -338,6 +358,9 @@ def _solution(
         seconds=found.seconds,
         status=found.status,
         proof=found.proof,
+        day=day,
+        places=places,
+        solver=solver,
     )
 
 

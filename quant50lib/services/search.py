@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quant50lib.errors import OptimizationError
-from quant50lib.services import bound, exact, swaps
+from quant50lib.services import bound, conflicts, exact, swaps
 from quant50lib.services.day import DUST, MARGIN, Answer, Day, Slack, value_bps
 from quant50lib.services.exact import Proof
-from quant50lib.services.limits import Limits
+from quant50lib.services.limits import Breach, Limits
 from quant50lib.services.programme import least_slack, solve
 from quant50lib.services.support import Problem, Support, choose, fit, one_remainder
 from quant50lib.settings import OptimizeSettings
@@ -124,9 +124,18 @@ def _relax(problem: Problem) -> tuple[Answer, Problem]:
         raise OptimizationError(
             "no weights keep the limits, although those in optimize.elastic_order gave way; "
             f"exposure budget {problem.limits.budget:.1%}, "
-            f"turnover cap {problem.limits.turnover:.1%}"
+            f"turnover cap {problem.limits.turnover:.1%}{_why(problem)}"
         )
     return answer, wider
+
+
+def _why(problem: Problem) -> str:
+    """What collides, for the message of a day that has to stop."""
+    unknown = (Breach("rules", 0.0, 0.0),)
+    p = problem
+    found = conflicts.explain(p.day, p.limits, unknown, p.places, 0, p.settings.solver)
+    known = found is not None and "rules" not in found.rules
+    return f": {found.sentence}" if found and known else ""
 
 
 def _first_fit(problem: Problem, liked: np.ndarray) -> tuple[Support, Answer | None]:

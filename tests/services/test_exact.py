@@ -36,7 +36,7 @@ def enumerated(case: Case) -> float:
     return max(by_slsqp(case, np.isin(np.arange(n), c), starts=1) for c in choices)
 
 
-@pytest.mark.parametrize("seed", [0, 3, 6])
+@pytest.mark.parametrize("seed", [0, 3])
 def test_branch_and_bound_finds_the_best_of_all_choices(seed: int) -> None:
     case = few(seed, exact=True)
     solution, best = case.solve(), enumerated(case)
