@@ -13,6 +13,8 @@ from quant50lib.settings import OptimizeSettings
 
 #: a rule is kept when it is exceeded by no more than this
 TOLERANCE = 1e-8
+#: rules that share the turnover of a session in this order, by default; `gross` shares with all
+SERVED = ("max_weight", "sector", "volatility", "names", "min_weight")
 #: of these rules the value must not fall below the limit
 FLOORS = ("min_weight", "cash")
 
@@ -96,17 +98,24 @@ def headroom(rule: str, value: float, limit: float) -> float:
     return value - limit if rule in FLOORS else limit - value
 
 
-def breaches(values: dict[str, float], limits: Limits) -> tuple[Breach, ...]:
+def breaches(values: dict[str, float], limits: Limits, weights: pd.Series) -> tuple[Breach, ...]:
     """The rules that a standing does not keep, each with the sessions until it is cured.
 
-    `cash` is the other side of `gross` and not reported twice.
+    `cash` is the other side of `gross` and not reported twice. The sessions are at full turnover
+    and unchanged prices; None if turnover is not allowed.
+
+    Parameters
+    ----------
+    values : dict
+        The `standing` of `weights`.
     """
-    found = []
-    for rule, value in values.items():
-        limit = limit_of(rule, limits)
-        if rule != "cash" and headroom(rule, value, limit) < -TOLERANCE:
-            found.append(Breach(rule, value, limit, _sessions_to_cure(rule, value, limits, values)))
-    return tuple(found)
+    limit = {rule: limit_of(rule, limits) for rule in values if rule != "cash"}
+    broken = [r for r in limit if headroom(r, values[r], limit[r]) < -TOLERANCE]
+    needs = {rule: _to_trade(rule, values, limits, weights) for rule in broken}
+    return tuple(
+        Breach(rule, values[rule], limit[rule], _sessions_to_cure(rule, needs, limits))
+        for rule in broken
+    )
 
 
 def unjudged(left: pd.Series, limits: Limits) -> Breach:
@@ -115,23 +124,35 @@ def unjudged(left: pd.Series, limits: Limits) -> Breach:
     return Breach("no_forecast", float(left.sum()), 0.0, sessions, ", ".join(left.index))
 
 
-def _sessions_to_cure(
-    rule: str, value: float, limits: Limits, values: dict[str, float]
-) -> int | None:
-    """Further sessions at full turnover and unchanged prices; None if turnover is not allowed.
+def _to_trade(rule: str, values: dict[str, float], limits: Limits, weights: pd.Series) -> float:
+    """Weight to be sold until the rule holds, were it alone.
 
     Volatility is counted as if the whole book shrank in proportion, which always works.
+    """
+    held, limit = weights[weights > 0].sort_values(), limit_of(rule, limits)
+    if rule == "volatility":
+        return values["gross"] * (1 - limit / values[rule])
+    if rule == "max_weight":
+        return float((held - limit).clip(lower=0.0).sum())
+    if rule == "names":
+        return float(held.iloc[: len(held) - limits.names].sum())
+    if rule == "min_weight":
+        return float(held[held < limit].sum())
+    return values[rule] - limit
+
+
+def _sessions_to_cure(rule: str, needs: dict[str, float], limits: Limits) -> int | None:
+    """Sessions until the rule and all that are served before it out of the same turnover hold.
+
+    What is sold for the exposure serves the others at the same time.
     """
     if rule == "turnover":
         return 1
     if limits.turnover <= 0:
         return None
-    limit = limit_of(rule, limits)
-    to_trade = {
-        "volatility": values["gross"] * (1 - limit / value),
-        "names": (value - limit) * values.get("min_weight", 0.0),
-        "min_weight": value,
-    }.get(rule, value - limit)
+    kind = rule.partition(":")[0]
+    served = ("gross",) if kind == "gross" else SERVED[: SERVED.index(kind) + 1]
+    to_trade = sum(need for r, need in needs.items() if r.partition(":")[0] in served)
     return max(1, math.ceil(to_trade / limits.turnover - TOLERANCE))
 
 

@@ -378,7 +378,7 @@ def _breaches(
     }
     found = [
         replace(b, detail=", ".join(weights.index[over[b.rule]])) if b.rule in over else b
-        for b in rules.breaches(standing, limits)
+        for b in rules.breaches(standing, limits, weights)
     ]
     if len(left):
         found.append(rules.unjudged(left, limits))

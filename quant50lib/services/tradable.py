@@ -58,7 +58,7 @@ def breaches(
     free = ~rows["intent"].isin(OUTSIDE)
     turnover = float((after - rows["held"].fillna(0.0))[free].abs().sum())
     sectors = rows["sector"].fillna("unknown")
-    return rules.breaches(rules.standing(after, sectors, risk, turnover), limits)
+    return rules.breaches(rules.standing(after, sectors, risk, turnover), limits, after)
 
 
 def risk_of(day: Day) -> Risk:
