@@ -52,10 +52,17 @@ def preload() -> None:
 
 
 def preload_later() -> None:
-    """Load what the second stage needs, while the first one runs: it costs a second."""
+    """Load what the second stage needs, while the first one runs: it costs a second.
+
+    Kernels that were never compiled here are left to the stage: that takes too long to keep others
+    waiting.
+    """
     from quant50lib.services import features_kernel
 
-    features_kernel.compiled(False)
+    source = Path(features_kernel.__file__)
+    built = source.parent.glob("__pycache__/features_kernel.*.nbi")
+    if any(index.stat().st_mtime >= source.stat().st_mtime for index in built):
+        features_kernel.compiled(False)
 
 
 def received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:

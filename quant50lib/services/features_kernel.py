@@ -14,13 +14,16 @@ Imported only when something is computed: numba costs half a second.
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
 from __future__ import annotations
 
+import zlib
 from functools import cache
+from pathlib import Path
 
 import numba as nb
 import numpy as np
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from quant50lib.services import features_formula, features_scans
 from quant50lib.services.features_formula import (
     ABS,
     ADD,
@@ -263,60 +266,73 @@ def _step(
             _finite(d)
 
 
-def _run(inputs, benchmark, results, code, numbers, rings, memory, clock, width, scans):
-    """Every column of the inputs through all operations.
+def _sources() -> int:
+    """A number that changes with the sources: numba's cache looks at one file only."""
+    code = b"".join(Path(m.__file__ or "").read_bytes() for m in (features_formula, features_scans))
+    return zlib.crc32(code) | 1
 
-    A panel (width 1): a column is a name, its numbers are sessions; the benchmark's column comes
-    first. One more session (width: names): there is one column, its numbers are the names, the
-    benchmark in front (benchmark: -1).
 
-    results: addresses of one array for each formula, column after column.
-    """
-    size, columns = inputs[0].shape
-    places = _places(code, rings, clock, width)
-    space = _view(memory.ctypes.data, memory.size)
-    for k in range(-1, columns):
-        column = benchmark if k < 0 else k
-        if column < 0 or k == benchmark:
-            continue
-        bars = (
-            inputs[0][:, column],
-            inputs[1][:, column],
-            inputs[2][:, column],
-            inputs[3][:, column],
-            inputs[4][:, column],
-            inputs[5][:, column],
-        )
-        first = 3 if k < 0 else 2
-        if width > 1:
-            first = 1
-        start = column * size
-        _step(
-            bars,
-            first,
-            results,
-            start,
-            code,
-            numbers,
-            places,
-            rings,
-            space,
-            clock,
-            width,
-            size,
-            scans,
-        )
+def _made(sources: int):
+    """The pass over all columns, bound to its sources."""
+
+    def _run(inputs, benchmark, results, code, numbers, rings, memory, clock, width, scans):
+        """Every column of the inputs through all operations.
+
+        A panel (width 1): a column is a name, its numbers are sessions; the benchmark's column comes
+        first. One more session (width: names): there is one column, its numbers are the names, the
+        benchmark in front (benchmark: -1).
+
+        results: addresses of one array for each formula, column after column.
+        """
+        size, columns = inputs[0].shape
+        if not sources:
+            return
+        places = _places(code, rings, clock, width)
+        space = _view(memory.ctypes.data, memory.size)
+        for k in range(-1, columns):
+            column = benchmark if k < 0 else k
+            if column < 0 or k == benchmark:
+                continue
+            bars = (
+                inputs[0][:, column],
+                inputs[1][:, column],
+                inputs[2][:, column],
+                inputs[3][:, column],
+                inputs[4][:, column],
+                inputs[5][:, column],
+            )
+            first = 3 if k < 0 else 2
+            if width > 1:
+                first = 1
+            start = column * size
+            _step(
+                bars,
+                first,
+                results,
+                start,
+                code,
+                numbers,
+                places,
+                rings,
+                space,
+                clock,
+                width,
+                size,
+                scans,
+            )
+
+    return _run
 
 
 @cache
 def compiled(scans: bool):
-    """The compiled `_run`: without scans it compiles and loads in a third of the time."""
+    """The compiled pass: without scans it compiles and loads in a third of the time."""
     given = (_inputs, nb.int64, nb.int64[::1], _codes, _floats, _codes, _flat, nb.int64, nb.int64)
     signature = nb.void(*given, nb.int64 if scans else nb.none)
-    return nb.njit(signature, error_model="numpy", cache=True, nogil=True)(_run)
+    return nb.njit(signature, error_model="numpy", cache=True, nogil=True)(_made(_sources()))
 
 
 def run(*given):
-    """`_run`, with scans where the instructions (the fourth argument) contain one."""
+    """The pass, with scans where the instructions (the fourth argument) contain one."""
     scans = bool((given[3][:, 0] >= SPREAD).any())
     compiled(scans)(*given, 1 if scans else None)
