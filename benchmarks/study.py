@@ -135,10 +135,11 @@ def _longest(flags: pd.Series) -> int:
 def table(rows: list[dict]) -> str:
     """All cases as Markdown, the prices of safety, and the aims that were met or not."""
     head = (
-        "| market | book | rules | sessions | return | vol. | real./ex-ante | episode dd | since inc. "
+        "| market | book | rules | from | sessions × names | return | vol. | real./ex-ante | episode dd | since inc. "
         "| worst day | braked | halted | exposure | turnover | stops | names | breaches |"
     )
-    lines = [head, "|---|---|---|" + "--:|" * 14]
+    said = f"{len(rows)} of {len(cases())} cases have been run, on the names and sessions they say."
+    lines = [said, "", head, "|---|---|---|" + "--:|" * 15]
     lines += [_line(row) for row in rows]
     return "\n".join([*lines, "", *_prices(rows), "", *_aims(rows)])
 
@@ -146,7 +147,7 @@ def table(rows: list[dict]) -> str:
 def _line(row: dict) -> str:
     breaches = ", ".join(f"{k} {v}" for k, v in row["breaches"].items()) or "none"
     cells = (
-        f"{row['sessions']} | {row['return_annual']:+.1%} | {row['volatility_annual']:.1%} "
+        f"{row['first']} | {row['sessions']} × {row['names']} | {row['return_annual']:+.1%} | {row['volatility_annual']:.1%} "
         f"| {row['realised_over_ex_ante']:.2f} | {row['drawdown_episode']:.1%} "
         f"| {row['drawdown']:.1%} | {row['worst_day']:.1%} | {row['braked_sessions']} "
         f"| {row['halted_sessions']} | {row['exposure_mean']:.0%} | {row['turnover_daily']:.1%} "
