@@ -9,7 +9,7 @@ worth in today's terms:
     spin-off worth ``d`` a share            the same, where the action says what it was worth
 
 ``c[e-1]`` is the last close before the ex-date, in shares of the ex-date where a split falls on the
-same day. The factor of a session is the product over all later ex-dates up to the last session,
+same day or on one without a bar between. The factor of a session is the product over all later ex-dates up to the last session,
 where it is 1. (The method of CRSP, and of Alpaca's ``adjustment=all``, as of one date.)
 """
 
@@ -138,7 +138,13 @@ def dividend_factor(raw: Raw, split: np.ndarray, cash: np.ndarray) -> np.ndarray
     """1 - d / previous close where a dividend is paid; 1 elsewhere and where it cannot be."""
     factor = np.ones(cash.shape)
     rows, cols = np.nonzero(cash)
-    previous = last_known(raw.fields["close"])[rows - 1, cols] * split[rows, cols]
+    close = raw.fields["close"]
+    previous = last_known(close)[rows - 1, cols] * split[rows, cols]
+    for k in np.flatnonzero(np.isnan(close[rows - 1, cols])):  # halted, and maybe split meanwhile
+        bars = np.flatnonzero(~np.isnan(close[: rows[k], cols[k]]))
+        if len(bars):
+            meanwhile = split[bars[-1] + 1 : rows[k] + 1, cols[k]].prod()
+            previous[k] = close[bars[-1], cols[k]] * meanwhile
     with np.errstate(divide="ignore", invalid="ignore"):
         paid = 1 - cash[rows, cols] / previous
     factor[rows, cols] = np.where((paid > 0) & (rows > 0), paid, 1.0)
