@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import pandas as pd
 import typer
 
-from quant50lib.commands import backtest, books, data, leak, models, runs, simulate
+from quant50lib.commands import backtest, books, data, leak, models, risk, runs, simulate
 from quant50lib.commands.shared import Now
 from quant50lib.commands.shared import do as _do
 from quant50lib.commands.shared import err, out
@@ -324,7 +324,7 @@ def _say_run(info: Any, done: bool) -> None:
         out.print("  " + " · ".join(f"{n} {s:.1f} s" for n, s in seconds.items()))
 
 
-for _part in (books, runs, data, leak, simulate, backtest, models):
+for _part in (books, runs, data, leak, simulate, backtest, models, risk):
     app.registered_commands += _part.app.registered_commands
 app.add_typer(models.models, name="models")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import RiskEvent
-from quant50lib.services import covariance, optimize, risk, stops
+from quant50lib.services import covariance, exposure, optimize, risk, stops, tail
 from quant50lib.services.model import LoadedModel
 from quant50lib.services.optimize import Solution
 from quant50lib.services.panel import Panel
@@ -163,6 +163,44 @@ def _proof(solution: Solution) -> dict[str, Any]:
     """What branch and bound found, where it was asked for."""
     proof = solution.proof
     return {} if proof is None else {"nodes": proof.nodes, "proven": proof.complete}
+
+
+def exposures(
+    target: pd.DataFrame,
+    panel: Panel,
+    benchmark: str,
+    equity: float,
+    volatility_annual: float,
+) -> dict[str, Any]:
+    """What the weights wanted are exposed to: market, names, the way out, and a bad session.
+
+    Losses are positive fractions of equity over one session (`services.tail`); sessions to exit are
+    at a tenth of the median volume of 21 sessions (`services.exposure`).
+    """
+    weights = target.set_index("symbol")["weight"]
+    weights = weights[weights > 0]
+    spread = exposure.concentration(weights)
+    price = panel.traded_close.ffill(limit=5).iloc[-1].reindex(weights.index)
+    days = exposure.days_to_exit(weights * equity / price, panel.volume.iloc[-21:].median())
+    past = panel.close.iloc[-exposure.BETA_SESSIONS - 1 :]
+    return {
+        "beta": exposure.book_beta(weights, exposure.betas(past, benchmark)),
+        "largest_name": spread.largest_symbol,
+        "largest_weight": spread.largest,
+        "herfindahl": spread.herfindahl,
+        "effective_names": spread.effective_names,
+        "slowest_name_to_exit": str(days.idxmax()) if len(days) else "",
+        "sessions_to_exit": exposure.exit_sessions(weights, days),
+        "sessions_to_exit_95_percent": exposure.exit_sessions(weights, days, 0.95),
+        **{
+            f"{measure}_{view.level:.0%}_{view.method}".replace("%", "_percent"): value
+            for view in tail.tails(tail.replayed(weights, past), volatility_annual)
+            for measure, value in (
+                ("value_at_risk", view.value_at_risk),
+                ("expected_shortfall", view.expected_shortfall),
+            )
+        },
+    }
 
 
 def forced_intent(state: pd.DataFrame) -> str:

@@ -1,0 +1,163 @@
+"""The risk rules on a desk: kept through a crash, shown, and re-armed by command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from quant50lib.adapters import journal_rows
+from quant50lib.adapters.journal import Ledger
+from quant50lib.cli import app
+from quant50lib.contracts import Equity, Limit, RiskEvent, RiskState
+from quant50lib.jobs import risk as job
+from quant50lib.pipeline import archive
+from quant50lib.services import risk, rulebook, stops
+from quant50lib.settings import RiskSettings, Settings
+from quant50lib.utils import dates
+from quant50lib.utils.config import Home
+from quant50lib.utils.frames import typed
+from tests import desks
+from tests.services.test_risk import account
+
+SESSIONS = dates.sessions_between("2024-01-02", "2024-03-28")
+SETTINGS = RiskSettings()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    for name, value in desks.environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return Home(tmp_path)
+
+
+def quant50(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+
+
+def lived(ledger: Ledger, values: list[float], first: int = 0) -> None:
+    """Sessions of an account as a desk lives them: each state from the ledger, and into it."""
+    table = account(values)
+    for session in table["session"].iloc[first:]:
+        found = ledger.load_risk(session)
+        before = found if len(found) else None
+        known = table[table["session"] <= session]
+        ledger.save_risk(*risk.next_state(before, known, session, SETTINGS))
+
+
+FALL = [100.0, 99, 94, 93, 90.5, 90, 90]
+
+
+@pytest.mark.parametrize(("at", "torn"), [(2, "risk_events"), (4, "risk_states")])
+def test_a_kill_between_two_steps_of_the_journal_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, torn: str
+) -> None:
+    """Dead before either table is written: the next start finds the session before, and arrives
+    where the undisturbed desk did, events included."""
+    calm, hurt = Ledger(tmp_path / "calm.duckdb"), Ledger(tmp_path / "hurt.duckdb")
+    lived(calm, FALL)
+    lived(hurt, FALL[:at])
+    insert = journal_rows.insert
+
+    def dies(connection: object, table: str, rows: list) -> None:
+        if table == torn:
+            raise KeyboardInterrupt
+        insert(connection, table, rows)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(journal_rows, "insert", dies)
+        lived(hurt, FALL[: at + 1], at)
+    again = Ledger(hurt.path)
+    session = SESSIONS[at]
+    pd.testing.assert_frame_equal(again.load_risk(session), calm.load_risk(session))
+    assert again.load_risk(job.NEVER).equals(again.load_risk(session))
+    lived(again, FALL, at)
+    pd.testing.assert_frame_equal(again.load_risk(job.NEVER), calm.load_risk(job.NEVER))
+    pd.testing.assert_frame_equal(again.risk_events(job.NEVER), calm.risk_events(job.NEVER))
+
+
+def test_a_bar_outlives_a_restart(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.duckdb")
+    lived(ledger, [100.0, 100.0])
+    stop = {"session": SESSIONS[2], "rule": "stop_loss", "symbol": "AA", "value": 0.1}
+    state, _ = risk.next_state(
+        ledger.load_risk(SESSIONS[2]), account([100.0] * 3), SESSIONS[2], SETTINGS
+    )
+    ledger.save_risk(state, typed(RiskEvent, [stop | {"limit": 0.05, "detail": "sold"}]))
+    events = Ledger(ledger.path).risk_events(SESSIONS[20])
+    barred = [len(stops.barred(events, s, SETTINGS)) for s in SESSIONS[:10]]
+    assert barred == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
+
+
+def test_a_halt_is_ended_by_the_command_and_stands_in_the_ledger(home: Home) -> None:
+    assert quant50("risk", "resume").exit_code == 5
+    ledger = Ledger(home.ledger)
+    lived(ledger, FALL)
+    assert ledger.reduce_only(SESSIONS[6])
+    done = quant50("risk", "resume")
+    assert done.exit_code == 0 and "the mark is 90.00" in done.stdout, done.output
+    again = Ledger(home.ledger)
+    state = RiskState.check(again.load_risk(job.NEVER)).iloc[0]
+    assert not state["halted"] and (state["budget"], state["mark"]) == (1.0, pytest.approx(90))
+    events = RiskEvent.check(again.risk_events(job.NEVER))
+    assert events["rule"].to_list()[-2:] == ["halt", "rearm"]
+    assert events["detail"].iloc[-1] == "by command"
+    assert not again.reduce_only(SESSIONS[6])
+    lived(again, [*FALL, 89.0], len(FALL))
+    later = again.load_risk(job.NEVER).iloc[0]
+    assert later["drawdown"] == pytest.approx(1 / 90) and later["budget"] == 1.0
+    refused = quant50("risk", "resume")
+    assert refused.exit_code == 5 and "nothing to re-arm" in refused.stderr
+
+
+def sealed_day(home: Home, n: int, volatility: float, values: list[float]) -> None:
+    """A daily run with two tables, as far as `quant50 risk` reads it."""
+    session = SESSIONS[n]
+    folder = home.runs / f"{session.date()}-daily-{n:04x}"
+    (folder / "tables").mkdir(parents=True)
+    row = {"session": session, "value": volatility, "limit": 0.1, "headroom": 0.1 - volatility}
+    row |= {"rule": "volatility", "breached": False, "price_bps": float("nan"), "detail": ""}
+    archive.write_table(folder, Limit, typed(Limit, [row]))
+    archive.write_table(folder, Equity, account(values[: n + 1]))
+
+
+def test_what_is_shown_is_what_the_archive_and_the_ledger_hold(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = quant50("risk")
+    assert refused.exit_code == 8 and "no daily run with limits" in refused.stderr
+    values = [100.0, 101.0, 99.0, 100.0]
+    for n in range(4):
+        sealed_day(home, n, 0.16, values)
+    folders = sorted(home.runs.iterdir(), reverse=True)
+    infos = [archive.RunInfo(f.name, f.name[:10], "daily", "sealed", f) for f in folders]
+    monkeypatch.setattr(archive, "runs", lambda home: infos)
+    lived(Ledger(home.ledger), values)
+    found = json.loads(quant50("risk", "--json").stdout)
+    assert found["state"]["budget"] == 1.0 and found["halt_level"] == pytest.approx(0.09)
+    assert found["limits"][0]["rule"] == "volatility" and not found["alarm"]
+    expected = pd.Series([0.01, 99 / 101 - 1, 100 / 99 - 1]) / (0.16 / 252**0.5)
+    known = job.surprises(home, SESSIONS[3]).dropna()
+    assert known.to_list() == pytest.approx(expected.to_list())
+    assert found["surprises"] == 3
+    shown = quant50("risk").stdout
+    assert "alarm: off" in shown and "left until the halt" in shown and "volatility" in shown
+
+
+def test_every_rule_is_listed_with_its_settings_in_the_order_in_which_it_acts() -> None:
+    done = quant50("risk", "--rules")
+    assert done.exit_code == 0 and "stop-loss" in done.stdout
+    settings = Settings()
+    for rule in rulebook.RULES:
+        for name in rule.settings:
+            section, field = name.split(".")
+            assert field in type(getattr(settings, section)).model_fields
+    listed = {name for rule in rulebook.RULES for name in rule.settings}
+    assert {f"risk.{field}" for field in RiskSettings.model_fields} == {
+        name for name in listed if name.startswith("risk.")
+    }
+    assert quant50("risk", "reset").exit_code == 2
