@@ -22,7 +22,7 @@ import optimize_conic as conic
 import pandas as pd
 from sklearn.covariance import LedoitWolf
 
-from quant50lib.services import covariance, fast, optimize, programme, support
+from quant50lib.services import covariance, fast, optimize, programme, search
 from quant50lib.services.covariance import Risk
 from quant50lib.services.day import Day, Slack, value_bps
 from quant50lib.services.limits import Limits
@@ -156,7 +156,7 @@ def solver_rows(n: int, peers: dict[str, float | None], returns: np.ndarray) -> 
 def certificate_rows(returns: np.ndarray) -> list[dict]:
     """At most 50 names with a minimum weight: relaxation, choice and improvement of the names."""
     days = [a_day(returns, seed) for seed in range(20)]
-    spent, found = median_ms(lambda d: support.search(d, LIMITS, SETTINGS, LIMITS.names), days)
+    spent, found = median_ms(lambda d: search.search(d, LIMITS, SETTINGS, LIMITS.names), days)
     gaps = [(f.upper_bound - f.objective) / max(1.0, abs(f.upper_bound)) for f in found]
     worst = max(1e-4, 100 * max(gaps))
     return [
