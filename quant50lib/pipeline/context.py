@@ -24,12 +24,12 @@ from quant50lib.adapters.market import service as market_service
 from quant50lib.adapters.registry import Registry
 from quant50lib.adapters.store import Store
 from quant50lib.adapters.trials import Trials
-from quant50lib.contracts import Stage, Table
+from quant50lib.contracts import Stage, Table, Universe
 from quant50lib.errors import ContractError, SettingsError
 from quant50lib.pipeline import archive, challenge, desk, scraps, scratch, shadow
 from quant50lib.pipeline.archive import OPEN
 from quant50lib.pipeline.reconcile import page_name
-from quant50lib.services import book, data, execute, model, report
+from quant50lib.services import book, data, execute, leak, model, report
 from quant50lib.services import universe as membership
 from quant50lib.services.book import Memory
 from quant50lib.services.model import LoadedModel, Trained, TrainingSet
@@ -265,10 +265,14 @@ class StageContext:
     ) -> dict[str, Any]:
         """Put a challenger before the gate; returns its metrics, its id and the verdict.
 
+        The rows it has learnt from are held against those of earlier panels (`services.leak`).
         Accepted, it becomes `latest_model.pkl`; see `pipeline.challenge`. A scratch run judges without
         keeping anything but the trial.
         """
-        said = challenge.verdict(trained, rows, self.registry, self.run_date, self.settings, leaks)
+        names = self.read(Universe).set_index("symbol")["sector"]
+        found = leak.check_training(rows, self.panel, names, self.settings)
+        known = self.registry, self.run_date, self.settings
+        said = challenge.verdict(trained, rows, *known, (*leaks, *found))
         told = {**trained.metrics, "accepted": said.accepted, "reason": said.reason}
         if self.scratch:
             return {**told, "model_id": "scratch, not kept"}
