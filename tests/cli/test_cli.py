@@ -26,16 +26,17 @@ def empty(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_every_command_is_worth_reading(name):
-    shown = RUNNER.invoke(cli.app, [name, "--help"], env={"COLUMNS": "120"})
-    assert shown.exit_code == 0 and f"Usage: quant50 {name}" in shown.stdout
+    typed = name.replace("_", "-")
+    shown = RUNNER.invoke(cli.app, [typed, "--help"], env={"COLUMNS": "120"})
+    assert shown.exit_code == 0 and f"Usage: quant50 {typed}" in shown.stdout
     command = next(c for c in cli.app.registered_commands if c.callback.__name__ == name)
     assert len(command.callback.__doc__.split()) >= 10
 
 
 def test_the_readme_names_every_command():
     readme = (config.checkout() / "README.md").read_text("utf-8")
-    named = set(re.findall(r"`(?:quant50 )?([a-z]+)[ `]", readme))
-    assert set(COMMANDS) - {"contracts", "demo"} <= named
+    named = set(re.findall(r"`(?:quant50 )?([a-z-]+)[ `]", readme))
+    assert {c.replace("_", "-") for c in COMMANDS} - {"contracts", "demo"} <= named
 
 
 @pytest.mark.parametrize(
