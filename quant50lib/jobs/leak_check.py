@@ -28,8 +28,8 @@ from quant50lib.utils import dates
 from quant50lib.utils.config import Home
 
 NAMES = 60
-#: sessions of rows to learn from before the first cut
-LEARNT_SESSIONS = 60
+#: sessions of rows to learn from before the first cut: notebook 04 compares trials in twelve blocks
+LEARNT_SESSIONS = 130
 SPLITS = ("forward_split", "reverse_split", "stock_dividend")
 Tell = Callable[[str], None]
 
