@@ -155,6 +155,7 @@ def by_duckdb(of: Panel) -> Engine:
     rows = long(of)  # noqa: F841  (read by the statement below)
     con = duckdb.connect()
     con.execute("set threads = 1")
+    con.execute("set enable_progress_bar = false")  # it would write among the JSON
     con.execute("create table bars as select * from rows")
 
     def get(_: Any) -> Frames:
