@@ -9,8 +9,9 @@ worth in today's terms:
     spin-off worth ``d`` a share            the same, where the action says what it was worth
 
 ``c[e-1]`` is the last close before the ex-date, in shares of the ex-date where a split falls on the
-same day or on one without a bar between. The factor of a session is the product over all later ex-dates up to the last session,
-where it is 1. (The method of CRSP, and of Alpaca's ``adjustment=all``, as of one date.)
+same day or on one without a bar between. The factor of a session is the product over all later
+ex-dates up to the last session, where it is 1. (The method of CRSP, and of Alpaca's
+``adjustment=all``, as of one date.)
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,18 +137,25 @@ def slow_factor(closes: list[float | None], acts: pd.DataFrame, day: int) -> flo
     factor = 1.0
     for ex in range(day + 1, 6):
         today = acts[acts["ex_date"] == pd.Timestamp(DAYS[ex])]
-        split = 1.0
-        for row in today[today["type"] == "forward_split"].itertuples():
-            split *= row.old_rate / row.new_rate
-        factor *= split
-        before = [c for c in closes[:ex] if c is not None]
+        factor *= slow_split(acts, ex, ex)
+        before = [(k, c) for k, c in enumerate(closes[:ex]) if c is not None]
         paid = today.loc[today["type"].isin(["cash_dividend", "spin_off"]), "cash"].sum()
-        if before and 0 < paid < before[-1] * split:
-            factor *= 1 - paid / (before[-1] * split)
+        if before:
+            last, close = before[-1]
+            worth = close * slow_split(acts, last + 1, ex)  # in shares of the ex-date
+            if 0 < paid < worth:
+                factor *= 1 - paid / worth
     return factor
 
 
-@settings(max_examples=25, deadline=None)
+def slow_split(acts: pd.DataFrame, first: int, last: int) -> float:
+    """What a price is multiplied by for the splits from one day to another."""
+    days = [pd.Timestamp(day) for day in DAYS[first : last + 1]]
+    splits = acts[(acts["type"] == "forward_split") & acts["ex_date"].isin(days)]
+    return math.prod(row.old_rate / row.new_rate for row in splits.itertuples())
+
+
+@settings(max_examples=100, deadline=None)
 @given(MARKET, st.lists(ACTION, max_size=6))
 def test_factors_equal_the_definition(market, rows):
     acts = actions(rows)
