@@ -337,6 +337,25 @@ class Day:
         return self.tables[table.__name__]
 
 
+def drift(run_date: pd.Timestamp) -> pd.DataFrame:
+    """One feature and the score against training, and the IC since."""
+    row = {"session": run_date, "low": None, "high": None, "limit": 0.25, "alarm": False, "n": 1}
+    rows = [
+        {**row, "measure": "feature", "name": "mom_12_1", "value": 0.02},
+        {**row, "measure": "score", "name": "score", "value": 0.04},
+        {
+            **row,
+            "measure": "ic",
+            "name": "rank_ic",
+            "value": 0.01,
+            "low": -0.2,
+            "high": 0.2,
+            "n": 10,
+        },
+    ]
+    return as_table(contracts.Drift, rows)
+
+
 def day(
     sessions: int = 10,
     held: int = 40,
@@ -361,6 +380,7 @@ def day(
         "Equity": account,
         "Fill": fills(listed, filled, seed),
         "Forecast": forecast(listed, seed),
+        "Drift": drift(run_date),
         "RiskState": risk_state(run_date),
         "RiskEvent": risk_events(listed, stopped),
         "Target": wanted,
