@@ -83,6 +83,10 @@ study: setup-test ## back-test every book with and without its rules, and write 
 	@$(BIN)/python benchmarks/study.py $(ARGS)
 	@$(BIN)/python benchmarks/study.py --table
 
+.PHONY: risk-forecast
+risk-forecast: setup-test ## each part of the risk forecast against the volatility that came, on the real bars beside the checkout
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/risk_forecast.py $(ARGS) --table
+
 .PHONY: openapi
 openapi: setup ## write the OpenAPI document to build/openapi.json
 	@mkdir -p build

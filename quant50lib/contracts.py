@@ -39,6 +39,16 @@ ORDER_STATES = (
     "deferred",
     "shadow",
 )
+#: what a RiskEvent may be of; the last two are the alarm, on which nothing is traded
+RISK_RULES = (
+    "stop_loss",
+    "barred",
+    "brake",
+    "halt",
+    "rearm",
+    "forecast_too_low",
+    "forecast_too_high",
+)
 SEVERITIES = ("note", "quarantine", "stop")
 
 
@@ -319,7 +329,7 @@ class RiskEvent(Table):
         unique = ["session", "rule", "symbol"]
 
     session: Series[pa.DateTime] = _session()
-    rule: Series[str] = pa.Field(isin=("stop_loss", "barred", "brake", "halt", "rearm"))
+    rule: Series[str] = pa.Field(isin=RISK_RULES)
     symbol: Series[str] = pa.Field(description="empty: the whole book")
     value: Series[float] = pa.Field(description="what was measured")
     limit: Series[float] = pa.Field(description="what it was measured against")

@@ -211,7 +211,10 @@ class OptimizeSettings(Section):
     fast_scale: bool = Field(
         True, description="scale the covariance by the market's variance of late"
     )
-    fast_scale_sessions: Count = 21
+    fast_scale_sessions: Count = Field(10, description="memory of the fast scale")
+    fast_scale_min: NonNegative = Field(
+        1.0, description="the fast scale is no smaller: at 1 it only raises the forecast"
+    )
     elastic_order: tuple[Literal["volatility", "sector", "turnover"], ...] = Field(
         ("volatility", "sector"), description="what gives way first when caps cannot all hold"
     )
@@ -229,7 +232,7 @@ class OptimizeSettings(Section):
 
 
 class RiskSettings(Section):
-    """The brake, the halt and the stop-loss."""
+    """The brake, the halt, the stop-loss and the alarm."""
 
     drawdown_soft: Fraction = Field(0.05, description="from here exposure shrinks")
     drawdown_hard: Fraction = Field(0.10, description="the promised limit of an episode")
@@ -243,6 +246,12 @@ class RiskSettings(Section):
     stop_bar_sessions: Annotated[int, Field(ge=0)] = 5
     feedback: bool = Field(True, description="the risk forecast learns from the book's surprises")
     feedback_half_life_sessions: Positive = 21.0
+    alarm_error: float = Field(
+        0.05,
+        gt=0.0,
+        lt=1.0,
+        description="chance of a false alarm on volatility within a year, on either side",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> RiskSettings:

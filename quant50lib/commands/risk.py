@@ -80,8 +80,8 @@ def _say(look: Any) -> None:
     if look.state:
         out.print(_stand(look), style="red" if look.state["halted"] else "", soft_wrap=True)
     out.print(f"barred: {', '.join(look.barred) or 'no name'}", soft_wrap=True)
-    style = "red" if look.alarm else ""
-    out.print(_alarm(look), style=style, soft_wrap=True)
+    style = "red" if look.alarm["raised"] else ""
+    out.print(_alarm(look.alarm), style=style, soft_wrap=True)
     table = Table("rule", "value", "limit", "head-room", "price, bp per 1 %")
     for row in look.limits.itertuples():
         style = "red" if row.breached else ""
@@ -103,11 +103,13 @@ def _stand(look: Any) -> str:
     return f"brake: {stand}, exposure budget {state['budget']:.0%}; {left:.2%} left until the halt"
 
 
-def _alarm(look: Any) -> str:
-    if not look.surprises:
+def _alarm(alarm: dict[str, Any]) -> str:
+    if not alarm["sessions"]:
         return "alarm: no session with a forecast this year yet"
+    raised = f"RAISED, volatility is forecast {alarm['raised']}" if alarm["raised"] else "off"
     return (
-        f"alarm: {'RAISED' if look.alarm else 'off'}; realised over forecast volatility "
-        f"{look.realised_over_forecast:.2f} over {look.surprises} sessions, evidence "
-        f"{look.evidence:.2f} of 20"
+        f"alarm: {raised}; realised over forecast volatility "
+        f"{alarm['realised_over_forecast']:.2f} over {min(alarm['sessions'], 63)} sessions, evidence "
+        f"{alarm['too_low']:.2f} (too low) and {alarm['too_high']:.2f} (too high) of "
+        f"{alarm['needed']:.0f}"
     )

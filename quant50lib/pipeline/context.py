@@ -24,11 +24,12 @@ from quant50lib.adapters.market import service as market_service
 from quant50lib.adapters.registry import Registry
 from quant50lib.adapters.store import Store
 from quant50lib.adapters.trials import Trials
-from quant50lib.contracts import Stage, Table, Universe
+from quant50lib.contracts import Equity, Stage, Table, Universe
 from quant50lib.errors import ContractError, SettingsError
 from quant50lib.pipeline import archive, challenge, desk, scraps, scratch, shadow
 from quant50lib.pipeline.archive import OPEN
 from quant50lib.pipeline.reconcile import page_name
+from quant50lib.pipeline.surprises import surprises
 from quant50lib.services import book, data, execute, leak, model, report
 from quant50lib.services import universe as membership
 from quant50lib.services.book import Memory
@@ -307,7 +308,18 @@ class StageContext:
         if self.scratch or not self.home.ledger.is_file():
             return book.NO_MEMORY
         state = self.ledger.load_risk(self.run_date)
-        return Memory(state if len(state) else None, self.ledger.risk_events(self.run_date))
+        events = self.ledger.risk_events(self.run_date)
+        return Memory(state if len(state) else None, events, self.surprises["surprise"])
+
+    @cached_property
+    def surprises(self) -> pd.DataFrame:
+        """Forecast and return of the account's sessions; see `pipeline.surprises`.
+
+        Empty for a run that does not look at the account.
+        """
+        equity = self.read(Equity)
+        known = equity[:0] if self.shadow or self.scratch else equity
+        return surprises(self.home, known, self.run_date)
 
     def ingest(self) -> IngestSummary:
         """Fetch what is missing up to the session; a second call fetches nothing."""

@@ -9,18 +9,19 @@ panel ───── covariance ───────────────�
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import RiskEvent
-from quant50lib.services import covariance, exposure, optimize, risk, stops, tail
+from quant50lib.services import alarm, covariance, exposure, optimize, risk, stops, tail
 from quant50lib.services.model import LoadedModel
 from quant50lib.services.optimize import Solution
 from quant50lib.services.panel import Panel
 from quant50lib.settings import Settings
+from quant50lib.utils.frames import typed
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Memory:
 
     state: pd.DataFrame | None  # RiskState of the newest earlier session, or None
     events: pd.DataFrame  # RiskEvent, all of them
+    #: return over forecast volatility by session, up to the present one; empty: no alarm is judged
+    surprises: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
 
 
 #: of a desk that has just begun
@@ -59,7 +62,9 @@ def rules(
     )
     stopped = stops.stops(holding, panel, session, settings.risk)
     still = stops.bar_events(memory.events, session, settings.risk)
-    happened = pd.concat([changes, stopped, still], ignore_index=True)
+    alarmed = alarm.events(memory.surprises, session, settings.risk.alarm_error, memory.events)
+    parts = [changes, stopped, still, typed(RiskEvent, alarmed)]
+    happened = pd.concat(parts, ignore_index=True)
     return state, RiskEvent.check(happened.astype(RiskEvent.empty().dtypes))
 
 

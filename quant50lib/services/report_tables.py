@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from quant50lib.services import alarm
 from quant50lib.services.figures_book import NO_ORDERS, ordered, rule_name, rule_value
 from quant50lib.services.report_html import (
     Column,
@@ -183,7 +184,9 @@ def events_table(events: pd.DataFrame, limit: int = 15) -> Html:
 
 
 def _event_value(rule: str, value: float) -> str:
-    """Waiting is counted in sessions, everything else is a fraction."""
+    """Waiting is counted in sessions, evidence is a number, everything else is a fraction."""
+    if rule in alarm.RULES.values():
+        return num(value, 1)
     return f"{value:.0f} sessions" if rule in ("barred", "rearm") else pct(value, 2)
 
 

@@ -87,8 +87,9 @@ RULES = (
     ),
     Rule(
         "alarm",
-        "realised above forecast volatility, safe to look at every day: told to people, changes nothing",
-        "at 1 / 5 % = 20 times the stake it is raised, and stays until the year ends",
-        (),
+        "realised volatility above or below the forecast, safe to look at every day: an event, told to "
+        "people, changes nothing",
+        "at the limit, 1 / error = 20 times the stake, it is raised, and stays until the year ends",
+        ("risk.alarm_error",),
     ),
 )

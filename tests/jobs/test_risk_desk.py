@@ -16,6 +16,7 @@ from quant50lib.cli import app
 from quant50lib.contracts import Equity, Limit, RiskEvent, RiskState
 from quant50lib.jobs import risk as job
 from quant50lib.pipeline import archive
+from quant50lib.pipeline.surprises import surprises
 from quant50lib.services import risk, rulebook, stops
 from quant50lib.settings import RiskSettings, Settings
 from quant50lib.utils import dates
@@ -139,11 +140,12 @@ def test_what_is_shown_is_what_the_archive_and_the_ledger_hold(
     lived(Ledger(home.ledger), values)
     found = json.loads(quant50("risk", "--json").stdout)
     assert found["state"]["budget"] == 1.0 and found["halt_level"] == pytest.approx(0.09)
-    assert found["limits"][0]["rule"] == "volatility" and not found["alarm"]
+    assert found["limits"][0]["rule"] == "volatility" and not found["alarm"]["raised"]
     expected = pd.Series([0.01, 99 / 101 - 1, 100 / 99 - 1]) / (0.16 / 252**0.5)
-    known = job.surprises(home, SESSIONS[3]).dropna()
-    assert known.to_list() == pytest.approx(expected.to_list())
-    assert found["surprises"] == 3
+    known = surprises(home, account(values), SESSIONS[3])
+    assert known["surprise"].dropna().to_list() == pytest.approx(expected.to_list())
+    assert known["forecast"].dropna().to_list() == [0.16] * 3
+    assert found["alarm"]["sessions"] == 3
     shown = quant50("risk").stdout
     assert "alarm: off" in shown and "left until the halt" in shown and "volatility" in shown
 

@@ -25,16 +25,16 @@ def closes(panel: Panel, frame: pd.DataFrame) -> Panel:
     return replace(panel, close=frame)
 
 
-def by_hand(panel: Panel, horizon: int, feedback: float) -> np.ndarray:
+def by_hand(panel: Panel, horizon: int, feedback: float, least: float) -> np.ndarray:
     """Shape by scikit-learn, level by a loop."""
     returns = panel.close.pct_change().iloc[-252:]
     market = returns.mean(axis=1).to_numpy()
     squares = (market - market.mean()) ** 2
     now = total = 0.0
     for age, square in enumerate(reversed(squares)):
-        now += np.exp(-age / 21) * square
-        total += np.exp(-age / 21)
-    level = now / total / squares.mean()
+        now += np.exp(-age / 10) * square
+        total += np.exp(-age / 10)
+    level = max(least, now / total / squares.mean())
     return LedoitWolf().fit(returns.to_numpy()).covariance_ * horizon * level * feedback**2
 
 
@@ -107,10 +107,12 @@ def test_the_fast_scale_is_a_setting() -> None:
     np.testing.assert_allclose(ratio, covariance.fast_scale(market, scaled), rtol=1e-10)
 
 
-def test_risk_model_is_shape_times_level() -> None:
+@pytest.mark.parametrize("least", [0.0, 1.0, 1.5])
+def test_risk_model_is_shape_times_level(least: float) -> None:
     panel = factories.panel(20, 300)
-    risk = covariance.risk_model(panel, panel.symbols, SETTINGS, horizon=5, feedback=1.2)
-    np.testing.assert_allclose(risk.matrix(), by_hand(panel, 5, 1.2), rtol=1e-10)
+    asked = SETTINGS.model_copy(update={"fast_scale_min": least})
+    risk = covariance.risk_model(panel, panel.symbols, asked, horizon=5, feedback=1.2)
+    np.testing.assert_allclose(risk.matrix(), by_hand(panel, 5, 1.2, least), rtol=1e-10)
     assert risk.horizon_sessions == 5
 
 
@@ -125,13 +127,35 @@ def test_level_is_of_the_whole_universe_whatever_is_asked_for() -> None:
     np.testing.assert_allclose(ratio, 5 * covariance.fast_scale(market, SETTINGS), rtol=1e-10)
 
 
-def test_fast_scale_of_a_market_that_calmed_down() -> None:
-    """Fluctuations of 2 for 42 sessions, then of 1 for 21: the closed form of a geometric sum."""
-    market = pd.Series(np.tile([1.0, -1.0], 42)[:84] * np.repeat([2.0, 1.0], 42))
-    tail = 1 - np.exp(-42 / 21)
-    total = 1 - np.exp(-84 / 21)
-    now = (1 * tail + 4 * (total - tail)) / total
-    assert covariance.fast_scale(market, SETTINGS) == pytest.approx(now / 2.5, rel=1e-12)
+def two_halves(before: float, after: float) -> pd.Series:
+    """Fluctuations of one size for 42 sessions, then of another for 42."""
+    return pd.Series(np.tile([1.0, -1.0], 42) * np.repeat([before, after], 42))
+
+
+def now_over_slow(before: float, after: float, memory: float) -> float:
+    """The closed form: two geometric sums over the mean of the squares."""
+    tail, total = 1 - np.exp(-42 / memory), 1 - np.exp(-84 / memory)
+    now = (after**2 * tail + before**2 * (total - tail)) / total
+    return now / ((before**2 + after**2) / 2)
+
+
+def test_fast_scale_of_a_market_that_woke_up() -> None:
+    expected = now_over_slow(1, 2, 10)
+    assert covariance.fast_scale(two_halves(1, 2), SETTINGS) == pytest.approx(expected, rel=1e-12)
+    longer = SETTINGS.model_copy(update={"fast_scale_sessions": 21})
+    expected = now_over_slow(1, 2, 21)
+    assert covariance.fast_scale(two_halves(1, 2), longer) == pytest.approx(expected, rel=1e-12)
+
+
+def test_fast_scale_of_a_market_that_calmed_down_is_one_unless_it_may_fall() -> None:
+    calmed = two_halves(2, 1)
+    assert covariance.fast_scale(calmed, SETTINGS) == 1.0
+    both_ways = SETTINGS.model_copy(update={"fast_scale_min": 0.0})
+    expected = now_over_slow(2, 1, 10)
+    assert expected < 0.5
+    assert covariance.fast_scale(calmed, both_ways) == pytest.approx(expected, rel=1e-12)
+    half = SETTINGS.model_copy(update={"fast_scale_min": 0.7})
+    assert covariance.fast_scale(calmed, half) == 0.7
 
 
 def test_fast_scale_of_a_market_that_never_moved_is_one() -> None:
