@@ -8,8 +8,8 @@ published defaults; the rank IC is the one that the gate and the forecast are gi
 - Recovery: 286 names, 1,250 sessions of decision, as the desk has. The market knows what is planted:
   `tests.planted.oracle_score`. Its rank IC with the label, averaged over sessions and 20 other seeds, is
   the true IC. A seed recovers it if its own IC lies within two of its own standard errors.
-- Coverage: at zero, the share of seeds whose 95 % interval (± 1.96 errors: HAC, and folds that learn from
-  each other allowed for, `inference.cross_fitted`; without that, 82 of 100 covered zero) does; a smaller
+- Coverage: at zero, the share of seeds whose 95 % interval (± 1.96 errors: of `inference.session_mean`, folds
+  that learn from each other allowed for) does; a smaller
   market, 55 names and 750 sessions, for time. The market is not without any order at zero: volatile
   names have a lower median (of rank IC about -0.005), which is part of what is measured.
 """

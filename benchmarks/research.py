@@ -14,7 +14,8 @@ Protocol, fixed before anything was run:
   whose AUC is averaged; walk-forward: expanding, 5 blocks over the last two thirds; embargo 5 sessions;
   shuffled: 5 folds drawn by row, as a textbook would, and wrong, since neighbouring sessions share
   four fifths of their label: what it finds is the leak;
-- interval: ± 1.96 HAC standard errors over sessions (`services.inference`).
+- interval: ± 1.96 standard errors over sessions (`inference.session_mean`); of what learns in folds
+  that learn from each other, of twice the variance (`inference.shared_learning`).
 
 Nothing was tuned on these bars and nothing that was run is left out.
 """
@@ -33,7 +34,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 
 from quant50lib.services import label, learners, model
-from quant50lib.services.inference import Estimate, auc, hac_lags, hac_mean, rank_ic
+from quant50lib.services.inference import Estimate, auc, rank_ic, session_mean
 from quant50lib.services.panel import Panel
 from quant50lib.services.splitters import CombinatorialPurgedKFold, PurgedKFold, WalkForward
 from quant50lib.services.training import TrainingSet, training_set
@@ -140,6 +141,8 @@ MODELS: dict[str, Learner] = {
 }
 #: shuffling is shown for what learns
 UNLEARNT = ("12-1 momentum", "random")
+#: its blocks do not learn from each other; the variance of all others is twice as large
+ONE_WAY, MUTUAL = "walk-forward", 2.0
 
 
 # ---- schemes -------------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ def schemes(rows: TrainingSet) -> dict[str, tuple[Splits, np.ndarray]]:
     made = {
         "purged K-fold": PurgedKFold(5, embargo),
         "combinatorial": combined,
-        "walk-forward": WalkForward(-(-2 * n // 15), n // 3, reduce_test=True),
+        ONE_WAY: WalkForward(-(-2 * n // 15), n // 3, reduce_test=True),
     }
     splits = {name: list(s.split(rows.X, groups=rows.windows)) for name, s in made.items()}
     splits["shuffled (leaks)"] = list(KFold(5, shuffle=True, random_state=0).split(rows.X))
@@ -180,18 +183,19 @@ def schemes(rows: TrainingSet) -> dict[str, tuple[Splits, np.ndarray]]:
 # ---- judging -------------------------------------------------------------------------------------
 
 
-def judge(rows: TrainingSet, scores: np.ndarray, which: np.ndarray) -> tuple[Estimate, Estimate]:
-    """AUC and mean rank IC over the paths."""
+def judge(
+    rows: TrainingSet, scores: np.ndarray, which: np.ndarray, shared: float
+) -> tuple[Estimate, Estimate]:
+    """AUC and mean rank IC over the paths; `shared` as in `inference.shared_learning`."""
     areas, daily = [], []
     for score, fold in zip(scores, which):
         at = np.flatnonzero(np.isfinite(score))
         session, truth = rows.session.iloc[at], rows.excess_return.iloc[at]
-        lags = hac_lags(session.nunique(), HORIZON)
         positive = (truth > 0).to_numpy()
-        areas.append(auc(score[at], positive, session.to_numpy(), fold[at], lags))
+        areas.append(auc(score[at], positive, session.to_numpy(), fold[at], HORIZON, shared))
         daily.append(rank_ic(session, pd.Series(score[at], session.index), truth))
     area = Estimate(*(float(np.mean([getattr(a, k) for a in areas])) for k in ("value", "error")))
-    return area, hac_mean(pd.concat(daily, axis=1).mean(axis=1), lags)
+    return area, session_mean(pd.concat(daily, axis=1).mean(axis=1), HORIZON, shared)
 
 
 def _interval(found: Estimate, sign: str = "") -> str:
@@ -204,9 +208,10 @@ def table(rows: TrainingSet) -> str:
     made = schemes(rows)
     for name, learner in MODELS.items():
         for scheme, (splits, which) in made.items():
-            if name in UNLEARNT and scheme not in ("purged K-fold", "walk-forward"):
+            if name in UNLEARNT and scheme not in ("purged K-fold", ONE_WAY):
                 continue
-            area, ic = judge(rows, paths(rows, learner, splits, which), which)
+            shared = 1.0 if name in UNLEARNT or scheme == ONE_WAY else MUTUAL
+            area, ic = judge(rows, paths(rows, learner, splits, which), which, shared)
             tested = rows.session[which[0] >= 0].nunique()
             t = f"{ic.t:+.1f}".replace("-", "−")
             lines.append(
@@ -221,7 +226,7 @@ def _described(rows: TrainingSet, began: float) -> str:
     return (
         f"{rows.symbol.nunique()} names, {rows.session.nunique():,} sessions of decision from {first} "
         f"to {last}, {len(rows.X):,} rows × {rows.X.shape[1]} features, {rows.positive.mean():.1%} of "
-        f"labels positive. Intervals: ± 1.96 HAC standard errors. "
+        f"labels positive. Intervals: 95 %, folds that learn from each other allowed for. "
         f"{(time.process_time() - began) / 60:.0f} CPU minutes, one thread."
     )
 

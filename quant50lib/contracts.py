@@ -225,7 +225,7 @@ class Fold(Table):
     rows: Series[int] = pa.Field(ge=1)
     auc: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     rank_ic: Series[float] = pa.Field(ge=-1, le=1, nullable=True)
-    rank_ic_error: Series[float] = pa.Field(ge=0, nullable=True, description="HAC standard error")
+    rank_ic_error: Series[float] = pa.Field(ge=0, nullable=True, description="standard error")
 
 
 class Prediction(Table):

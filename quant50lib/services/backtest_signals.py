@@ -117,7 +117,7 @@ class Momentum:
         ics = ics.iloc[: -1 - horizon].dropna()
         if len(ics) < window.settings.model.min_training_sessions:
             return before
-        found = inference.hac_mean(ics, inference.hac_lags(len(ics), horizon))
+        found = inference.session_mean(ics, horizon)
         return MeasuredMomentum(window.session, found.value, found.error)
 
     def expect(

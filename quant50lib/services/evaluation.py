@@ -20,16 +20,16 @@ from quant50lib.services.evaluation_books import (
     decile_spread,
     sharpe_annual,
 )
-from quant50lib.services.evaluation_calibration import calibration, calibration_slope, sum_error
+from quant50lib.services.evaluation_calibration import calibration, calibration_slope
 from quant50lib.services.inference import (
     Estimate,
     auc,
     block_bootstrap,
-    cross_fitted,
     deflated_sharpe,
-    hac_lags,
-    hac_mean,
     rank_ic,
+    session_mean,
+    shared_learning,
+    sum_error,
 )
 from quant50lib.services.training import TrainingSet
 
@@ -61,7 +61,7 @@ class Evaluation:
 def evaluate(rows: pd.DataFrame, horizon: int, trials: int, seed: int) -> Evaluation:
     """Everything that is reported of out-of-fold scores.
 
-    Errors of AUC and rank IC allow for folds that learnt from each other (`inference.cross_fitted`).
+    Errors and intervals are those of `inference.session_mean` and `inference.shared_learning`.
 
     Parameters
     ----------
@@ -74,17 +74,18 @@ def evaluate(rows: pd.DataFrame, horizon: int, trials: int, seed: int) -> Evalua
     seed
         Of the bootstrap.
     """
-    lags = hac_lags(rows.session.nunique(), horizon)
+    shared = shared_learning(rows.session, rows.fold)
     positive = (rows.excess_return > 0).to_numpy()
     daily = rank_ic(rows.session, rows.score, rows.excess_return)
-    area = auc(rows.score.to_numpy(), positive, rows.session.to_numpy(), rows.fold.to_numpy(), lags)
+    session, folds = rows.session.to_numpy(), rows.fold.to_numpy()
+    area = auc(rows.score.to_numpy(), positive, session, folds, horizon, shared)
     book = books(rows)
     metrics: Metrics = {
-        **_named("auc", cross_fitted(area)),
-        **_ic_metrics(daily, lags),
-        **_calibration_metrics(rows, positive, lags),
-        **_named("decile_spread", decile_spread(rows, lags)),
-        **_sharpe_metrics(book, horizon, seed),
+        **_named("auc", area),
+        **_ic_metrics(daily, session_mean(daily, horizon, shared)),
+        **_calibration_metrics(rows, positive, horizon, shared),
+        **_named("decile_spread", decile_spread(rows, horizon)),
+        **_sharpe_metrics(book, horizon, seed, shared),
         "deflated_sharpe": _deflated(book, horizon, trials),
         "trials": trials,
     }
@@ -92,8 +93,8 @@ def evaluate(rows: pd.DataFrame, horizon: int, trials: int, seed: int) -> Evalua
     return Evaluation(
         metrics,
         pd.DataFrame({"rank_ic": daily, "fold": fold}).rename_axis("session").reset_index(),
-        calibration(rows, lags),
-        decile_returns(rows, lags),
+        calibration(rows, horizon),
+        decile_returns(rows, horizon),
         book,
     )
 
@@ -122,8 +123,7 @@ def _named(name: str, estimate: Estimate) -> Metrics:
     return {name: estimate.value, f"{name}_error": estimate.error}
 
 
-def _ic_metrics(daily: pd.Series, lags: int) -> Metrics:
-    mean = cross_fitted(hac_mean(daily, lags))
+def _ic_metrics(daily: pd.Series, mean: Estimate) -> Metrics:
     return {
         **_named("rank_ic", mean),
         "rank_ic_t": mean.t,
@@ -131,23 +131,27 @@ def _ic_metrics(daily: pd.Series, lags: int) -> Metrics:
     }
 
 
-def _calibration_metrics(rows: pd.DataFrame, positive: np.ndarray, lags: int) -> Metrics:
+def _calibration_metrics(
+    rows: pd.DataFrame, positive: np.ndarray, horizon: int, shared: float
+) -> Metrics:
     score, truth = rows.score.to_numpy(), positive.astype(float)
     gap = truth - score
-    table = calibration(rows, lags)
+    table = calibration(rows, horizon)
     return {
         "brier": float(np.mean(gap**2)),
         "brier_of_base_rate": float(truth.mean() * (1 - truth.mean())),
         "calibration_gap": float(gap.mean()),
-        "calibration_gap_error": sum_error((gap - gap.mean()) / len(gap), rows.session, lags),
+        "calibration_gap_error": sum_error((gap - gap.mean()) / len(gap), rows.session, horizon),
         "calibration_error": float(
             ((table.score - table.positive).abs() * table.rows).sum() / table.rows.sum()
         ),
-        **_named("calibration_slope", calibration_slope(score, truth, rows.session, lags)),
+        **_named(
+            "calibration_slope", calibration_slope(score, truth, rows.session, horizon, shared)
+        ),
     }
 
 
-def _sharpe_metrics(book: pd.DataFrame, horizon: int, seed: int) -> Metrics:
+def _sharpe_metrics(book: pd.DataFrame, horizon: int, seed: int, shared: float) -> Metrics:
     values = book[["top", "equal_weight", "momentum"]].to_numpy()
     top, equal, momentum = (float(s) for s in sharpe_annual(values, horizon))
     out: Metrics = {
@@ -161,7 +165,7 @@ def _sharpe_metrics(book: pd.DataFrame, horizon: int, seed: int) -> Metrics:
             sharpes = sharpe_annual(drawn, horizon)
             return np.asarray(sharpes[..., 0] - sharpes[..., k])
 
-        low, high = block_bootstrap(values, gain, 4 * horizon, seed)
+        low, high = block_bootstrap(values, gain, 4 * horizon, seed, shared=shared)
         out[f"sharpe_gain_{name}"] = float(gain(values))
         out[f"sharpe_gain_{name}_low"], out[f"sharpe_gain_{name}_high"] = low, high
     return out

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from quant50lib.services.inference import Estimate, hac_mean
+from quant50lib.services.inference import Estimate, session_mean, shared_learning
 
 SESSIONS_A_YEAR = 252
 TOP = 0.2
@@ -28,22 +28,23 @@ def _by_decile(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby([rows.session, decile.rename("decile")]).excess_return.mean().unstack()
 
 
-def decile_returns(rows: pd.DataFrame, lags: int) -> pd.DataFrame:
+def decile_returns(rows: pd.DataFrame, horizon: int) -> pd.DataFrame:
     """Mean excess return over the horizon by decile of the score within its session."""
-    daily = _by_decile(rows)
-    means = [(int(d), hac_mean(daily[d], lags)) for d in daily.columns]
+    daily, shared = _by_decile(rows), shared_learning(rows.session, rows.fold)
+    means = [(int(d), session_mean(daily[d], horizon, shared)) for d in daily.columns]
     return pd.DataFrame(
         [(d, m.value, m.error) for d, m in means], columns=["decile", "excess_return", "error"]
     )
 
 
-def decile_spread(rows: pd.DataFrame, lags: int) -> Estimate:
-    """Return over the horizon of the highest decile less that of the lowest, and its HAC error.
+def decile_spread(rows: pd.DataFrame, horizon: int) -> Estimate:
+    """Return over the horizon of the highest decile less that of the lowest, and its error.
 
     Its error is of the daily difference: the two deciles move together, their own errors do not add.
     """
     daily = _by_decile(rows)
-    return hac_mean(daily[daily.columns.max()] - daily[daily.columns.min()], lags)
+    spread = daily[daily.columns.max()] - daily[daily.columns.min()]
+    return session_mean(spread, horizon, shared_learning(rows.session, rows.fold))
 
 
 def _top(rows: pd.DataFrame, column: str, returns: pd.Series) -> pd.Series:
@@ -57,15 +58,18 @@ def books(rows: pd.DataFrame) -> pd.DataFrame:
 
     `top`: the fifth of the names with the highest scores, `momentum`: the same by 12-1 momentum,
     `equal_weight`: all names; each equally weighted, before cost, the benchmark's return included.
+    Sessions at which one of them is missing are left out, unless momentum is missing at all of them.
     """
     total = rows.excess_return + rows.benchmark_return
-    return pd.DataFrame(
+    made = pd.DataFrame(
         {
             "top": _top(rows, "score", total),
             "momentum": _top(rows, "momentum", total),
             "equal_weight": total.groupby(rows.session).mean(),
         }
-    ).dropna()
+    )
+    known = made.columns[made.notna().any()]
+    return made.astype(float).dropna(subset=list(known))
 
 
 def sharpe_annual(returns: np.ndarray, horizon: int) -> np.ndarray:

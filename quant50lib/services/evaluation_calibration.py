@@ -6,18 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from quant50lib.services.inference import Estimate, hac_mean
+from quant50lib.services.inference import Estimate, sum_error
 
 BINS = 10
 
 
-def sum_error(shares: np.ndarray, session: pd.Series, lags: int) -> float:
-    """Standard error of the sum of `shares`, rows of one session being dependent."""
-    by_session = pd.Series(shares).groupby(session.to_numpy()).sum()
-    return hac_mean(by_session, lags).error * len(by_session)
-
-
-def calibration(rows: pd.DataFrame, lags: int) -> pd.DataFrame:
+def calibration(rows: pd.DataFrame, horizon: int) -> pd.DataFrame:
     """Reliability: mean score and observed share of positive labels in bins of equal count."""
     order = rows.score.rank(method="first", pct=True)
     bins = np.minimum((order * BINS).astype(int), BINS - 1).to_numpy()
@@ -26,13 +20,17 @@ def calibration(rows: pd.DataFrame, lags: int) -> pd.DataFrame:
         inside = rows[bins == k]
         positive = (inside.excess_return > 0).to_numpy(dtype=float)
         share = float(positive.mean())
-        error = sum_error((positive - share) / len(inside), inside.session, lags)
+        error = sum_error((positive - share) / len(inside), inside.session, horizon)
         found.append((float(inside.score.mean()), share, error, len(inside)))
     return pd.DataFrame(found, columns=["score", "positive", "error", "rows"])
 
 
 def calibration_slope(
-    score: np.ndarray, positive: np.ndarray, session: pd.Series, lags: int
+    score: np.ndarray,
+    positive: np.ndarray,
+    session: pd.Series,
+    horizon: int,
+    shared: float = 1.0,
 ) -> Estimate:
     """Slope of a logistic regression of the label on the log odds of the score; ideally one.
 
@@ -52,4 +50,4 @@ def calibration_slope(
         if np.abs(step).max() < 1e-10:
             break
     influence = design @ np.linalg.inv(hessian)[1] * (positive - special.expit(design @ at))
-    return Estimate(float(at[1]), sum_error(influence, session, lags))
+    return Estimate(float(at[1]), sum_error(influence, session, horizon, shared))

@@ -1,8 +1,9 @@
 """Skill by part: by fold, by year, by sector, and by how far ahead the outcome lies.
 
 Rows are as in `evaluation`; each function gives a frame with one row a part and columns `sessions`,
-`rows`, `auc`, `auc_error`, `rank_ic`, `rank_ic_error`, `t` (HAC). Parts are looked at after the
-fact: of twenty, one lies beyond two errors by chance.
+`rows`, `auc`, `auc_error`, `rank_ic`, `rank_ic_error`, `t` (`inference.session_mean`, and
+`inference.shared_learning` as far as a part spans folds). Parts are looked at after the fact: of
+twenty, one lies beyond two errors by chance.
 """
 
 from __future__ import annotations
@@ -13,27 +14,38 @@ import numpy as np
 import pandas as pd
 
 from quant50lib.services import label
-from quant50lib.services.inference import auc, hac_lags, hac_mean, rank_ic
+from quant50lib.services.inference import (
+    auc,
+    fold_sizes,
+    rank_ic,
+    session_mean,
+    shared_learning,
+)
 from quant50lib.services.panel import Panel
 
 #: sessions ahead at which the decay of a signal is read
 HORIZONS = (1, 2, 3, 5, 10, 15, 21, 42)
 
 
-def skill(rows: pd.DataFrame, horizon: int) -> dict[str, float | int]:
-    """AUC within folds and mean rank IC of some rows, with their errors."""
-    sessions = rows.session.nunique()
-    lags = hac_lags(sessions, horizon)
-    ic = hac_mean(rank_ic(rows.session, rows.score, rows.excess_return), lags)
+def skill(
+    rows: pd.DataFrame, horizon: int, sizes: pd.Series | None = None
+) -> dict[str, float | int]:
+    """AUC within folds and mean rank IC of some rows, with their errors.
+
+    `sizes`: sessions of every fold, where the rows are a part of them.
+    """
+    shared = shared_learning(rows.session, rows.fold, sizes)
+    ic = session_mean(rank_ic(rows.session, rows.score, rows.excess_return), horizon, shared)
     area = auc(
         rows.score.to_numpy(),
         (rows.excess_return > 0).to_numpy(),
         rows.session.to_numpy(),
         rows.fold.to_numpy(),
-        lags,
+        horizon,
+        shared,
     )
     return {
-        "sessions": sessions,
+        "sessions": rows.session.nunique(),
         "rows": len(rows),
         "auc": area.value,
         "auc_error": area.error,
@@ -44,8 +56,10 @@ def skill(rows: pd.DataFrame, horizon: int) -> dict[str, float | int]:
 
 
 def _by(rows: pd.DataFrame, part: pd.Series, name: str, horizon: int) -> pd.DataFrame:
-    found = [{name: key} | skill(own, horizon) for key, own in rows.groupby(part.to_numpy())]
-    return pd.DataFrame(found)
+    sizes = fold_sizes(rows)
+    return pd.DataFrame(
+        [{name: key} | skill(own, horizon, sizes) for key, own in rows.groupby(part.to_numpy())]
+    )
 
 
 def by_fold(rows: pd.DataFrame, horizon: int) -> pd.DataFrame:
@@ -80,10 +94,13 @@ def ic_decay(
     The folds were purged for labels of `horizon`. An outcome further ahead that ends after the last
     label of its fold was in part learnt from, by the model that scored it, and is left out.
     """
-    found = []
+    found, sizes = [], fold_sizes(rows)
+    fold = rows.drop_duplicates("session").set_index("session").fold
     for ahead in horizons:
         daily = _ic_ahead(rows, panel, benchmark, horizon, ahead)
-        mean = hac_mean(daily, hac_lags(max(len(daily), 1), ahead))
+        sessions = daily.index.to_series()
+        shared = shared_learning(sessions, fold.reindex(daily.index), sizes)
+        mean = session_mean(daily, ahead, shared)
         found.append(
             {
                 "horizon": ahead,

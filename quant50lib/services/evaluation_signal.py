@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from quant50lib.services.inference import hac_lags, hac_mean, rank_ic
+from quant50lib.services.inference import rank_ic, session_mean
 
 LAGS = (1, 5, 10, 21)
 TOP = 0.2
@@ -17,7 +17,7 @@ def signal_turnover(rows: pd.DataFrame, lags: Sequence[int] = LAGS) -> pd.DataFr
     """Persistence of the scores of `rows` (session, symbol, fold, score) over some sessions.
 
     Columns `lag` (sessions with scores), `rank_autocorrelation` and `error`: the mean Spearman
-    correlation of a session's scores with those of the same names `lag` later, and its HAC error;
+    correlation of a session's scores with those of the same names `lag` later, and its error;
     `top_turnover`: share of the top fifth that is no longer in it, or scored, by then.
 
     Sessions of different folds are scored by different models and are not compared.
@@ -32,7 +32,7 @@ def signal_turnover(rows: pd.DataFrame, lags: Sequence[int] = LAGS) -> pd.DataFr
 def _persistence(folds: list[pd.DataFrame], lag: int) -> dict[str, float | int]:
     daily = pd.concat([_autocorrelation(scores, lag) for scores in folds])
     replaced = np.concatenate([_replaced(scores, lag) for scores in folds])
-    mean = hac_mean(daily, hac_lags(max(len(daily), 1), lag))
+    mean = session_mean(daily, lag)
     return {
         "lag": lag,
         "rank_autocorrelation": mean.value,

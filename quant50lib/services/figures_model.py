@@ -44,17 +44,18 @@ NOT_TRAINED = "nothing out of fold yet: the model has not been trained"
 def rank_ic_figure(ic_by_session: pd.DataFrame, horizon_sessions: int = 5) -> Chart:
     """Cumulated rank IC out of fold, and the band that a model without skill stays within.
 
-    `ic_by_session` has `session` and `rank_ic`. The band is 1.96 HAC standard errors of the mean,
-    folds that learnt from each other allowed for, grown with the root of the sessions elapsed.
+    `ic_by_session` has `session`, `rank_ic` and `fold`. The band is 1.96 standard errors of the mean
+    (`inference.session_mean`), grown with the root of the sessions elapsed.
     """
-    from quant50lib.services.validation import cross_fitted, hac_lags, hac_mean  # slow
+    from quant50lib.services.validation import session_mean, shared_learning  # slow
 
     title = "Rank IC out of fold, cumulated"
-    daily = ic_by_session.dropna(subset=["rank_ic"]).set_index("session")["rank_ic"].sort_index()
-    if len(daily) < 2:
+    known = ic_by_session.dropna(subset=["rank_ic"]).sort_values("session")
+    if len(known) < 2:
         return placeholder(NOT_TRAINED, title)
+    daily = known.set_index("session")["rank_ic"]
     total, n = daily.cumsum(), len(daily)
-    mean = cross_fitted(hac_mean(daily, hac_lags(n, horizon_sessions)))
+    mean = session_mean(daily, horizon_sessions, shared_learning(known["session"], known["fold"]))
     band = Z95 * mean.error * np.sqrt(n * np.arange(1, n + 1))
     figure = canvas(2.2)
     axes = figure.subplots()

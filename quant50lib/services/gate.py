@@ -4,7 +4,7 @@ It must be *sound*: measured, without leak or drift, calibrated, not too good to
 champion it must then be
 
 - *better* by more than its error, on the sessions after the champion's training that both scored
-  without having learnt from them (mean paired difference of their daily rank ICs, HAC error); or
+  without having learnt from them (mean paired difference of their daily rank ICs, `inference.session_mean`); or
 - a *renewal*: the champion has reached `renew_after_sessions`, and the challenger is not worse by
   more than that error. Newer data are worth that much; and without this door a desk without skill,
   where nothing is ever better, would stand still once its model is too old to be used.
@@ -76,7 +76,7 @@ def compare(
 
     Returns
     -------
-    The mean difference with its HAC error, None below `COMMON_SESSIONS_MIN`; and the sessions.
+    The mean difference with its error, None below `COMMON_SESSIONS_MIN`; and the sessions.
     """
     both = challenger.merge(champion, on=["session", "symbol"], suffixes=("", "_champion")).dropna()
     if both["session"].nunique() < COMMON_SESSIONS_MIN:
@@ -86,7 +86,9 @@ def compare(
         for name in ("score", "score_champion")
     )
     ahead = (ours - theirs).dropna()
-    return validation.hac_mean(ahead, validation.hac_lags(len(ahead), horizon)), len(ahead)
+    sizes = validation.fold_sizes(challenger)
+    shared = validation.shared_learning(both.session, both.fold, sizes)
+    return validation.session_mean(ahead, horizon, shared), len(ahead)
 
 
 def standing(

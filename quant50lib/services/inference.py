@@ -1,7 +1,8 @@
 """How sure we may be of what is measured: means, rank ICs, areas, intervals and Sharpe ratios.
 
 Labels overlap in time and names move together within a session, so that neither rows nor sessions
-are independent. Every error here is of a series over sessions, with autocorrelation allowed for.
+are independent; and models of different folds learn from each other's sessions. Every error of an
+out-of-fold figure is that of `session_mean`, over a series of sessions, and allows for all three.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import pandas as pd
 from scipy import stats
 
 EULER_GAMMA = float(np.euler_gamma)
+#: an interval of 95 % ends here
+HIGH = 0.975
 
 
 @dataclass(frozen=True)
@@ -29,39 +32,77 @@ class Estimate:
         return self.value / self.error if self.error > 0 else float("nan")
 
 
-def hac_lags(n: int, horizon: int) -> int:
-    """Lags for `n` sessions of labels that overlap over `horizon`.
+def frequencies(n: int, horizon: int) -> int:
+    """Cosines that tell the variance of a mean of `n` sessions whose labels overlap over `horizon`.
 
-    At least 2 horizon - 1: Bartlett weights fall linearly, and the overlap itself should keep more
-    than half of its weight. Not less than 4 (n / 100)^(2/9), Newey and West (1994).
+    0.41 n^(2/3), Lazarus, Lewis, Stock and Watson (2018); at most n / (2 horizon), so that the
+    overlap, an average over `horizon` sessions, passes nine tenths of the variance that they carry.
     """
-    return min(max(2 * horizon - 1, int(4 * (n / 100) ** (2 / 9))), max(n - 1, 0))
+    return max(1, min(round(0.41 * n ** (2 / 3)), n // (2 * max(horizon, 1))))
 
 
-def hac_mean(series: np.ndarray | pd.Series, lags: int) -> Estimate:
-    """Mean of a series and its Newey-West (1987) standard error; missing values are left out."""
+def session_mean(series: np.ndarray | pd.Series, horizon: int, shared: float = 1.0) -> Estimate:
+    """Mean over sessions and its standard error; missing values are left out.
+
+    The long-run variance is the mean square of the series' B lowest cosine transforms, which is
+    spread as chi squared with B degrees of freedom: the mean follows Student's t. Müller (2007);
+    Lazarus, Lewis, Stock and Watson (2018), "HAR inference: recommendations for practice". The error
+    is scaled by the t of B degrees over the normal one, so that ± 1.96 of it is the 95 % interval.
+    (Newey and West's Bartlett weights lose a sixth of the variance that an overlap of five sessions
+    makes, and normal quantiles ignore that the variance is estimated.)
+
+    Parameters
+    ----------
+    series
+        One value a session, in order of time.
+    horizon
+        Sessions over which neighbouring values overlap; 1: not at all.
+    shared
+        See `shared_learning`.
+    """
     values = np.asarray(series, dtype=float)
     values = values[np.isfinite(values)]
     n = len(values)
-    if n < 2:
+    if n < 3:
         return Estimate(float(values.mean()) if n else float("nan"), float("nan"))
-    centred = values - values.mean()
-    lags = min(lags, n - 1)
-    covariances = np.array([centred[k:] @ centred[: n - k] for k in range(lags + 1)]) / n
-    weights = np.array([1.0, *(2 * (1 - k / (lags + 1)) for k in range(1, lags + 1))])
-    variance = max(float(weights @ covariances) / (n - 1), 0.0)
-    return Estimate(float(values.mean()), variance**0.5)
+    count = min(frequencies(n, horizon), n - 1)
+    waves = np.cos(np.pi / n * np.outer(np.arange(1, count + 1), np.arange(n) + 0.5))
+    variance = float(np.mean((waves @ (values - values.mean())) ** 2)) * 2 / n**2
+    widened = float(stats.t.ppf(HIGH, count) / stats.norm.ppf(HIGH))
+    return Estimate(float(values.mean()), widened * float(np.sqrt(variance * shared)))
 
 
-def cross_fitted(estimate: Estimate) -> Estimate:
-    """The same number with the error of a mean over folds of which each learnt from the others.
+def shared_learning(session: pd.Series, fold: pd.Series, sizes: pd.Series | None = None) -> float:
+    """How many times the variance of a mean over folds is that of folds scored independently.
 
     Fold i is scored by what was learnt from j, and j by what was learnt from i: of a learner that is
-    linear in its labels, without skill, both hold the same product. Every product is counted twice,
-    so that the variance of the mean is twice that of independent folds. For other learners, and where
-    there is skill, that is an upper bound. Not for walk-forward scores, nor for what learns nothing.
+    linear in its labels, without skill, both hold the same product, so that of K folds
+
+        variance = sum_i f_i (K - 1) + sum_{i != j} f_i f_j     instead of     sum_i f_i (K - 1)
+
+    with f_i the share of fold i's sessions that is averaged: 2 over all folds, 1 within one. With
+    skill it is less, since what the folds share is then mostly true. No estimator tells it from the
+    scores alone: Bengio and Grandvalet (2004); Bates, Hastie and Tibshirani (2024) for what it costs
+    to measure it. Not for walk-forward scores, nor for what learns nothing: there it is 1.
+
+    Parameters
+    ----------
+    session, fold
+        Of the rows averaged.
+    sizes
+        Sessions of every fold (index: fold) where the rows are a part; None: they are all.
     """
-    return Estimate(estimate.value, estimate.error * float(np.sqrt(2)))
+    part = session.groupby(fold.to_numpy()).nunique()
+    whole = part if sizes is None else sizes
+    if len(whole) < 2 or part.empty:
+        return 1.0
+    share = (part / whole.reindex(part.index)).to_numpy(dtype=float)
+    return float(1 + (share.sum() ** 2 - share @ share) / ((len(whole) - 1) * share.sum()))
+
+
+def fold_sizes(rows: pd.DataFrame) -> pd.Series:
+    """Sessions of each fold (index: fold) of rows with columns `session` and `fold`."""
+    return rows.groupby("fold")["session"].nunique()
 
 
 def rank_ic(session: pd.Series, score: pd.Series, outcome: pd.Series) -> pd.Series:
@@ -104,14 +145,19 @@ def auc_parts(score: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarra
 
 
 def auc(
-    score: np.ndarray, positive: np.ndarray, session: np.ndarray, fold: np.ndarray, lags: int
+    score: np.ndarray,
+    positive: np.ndarray,
+    session: np.ndarray,
+    fold: np.ndarray,
+    horizon: int,
+    shared: float = 1.0,
 ) -> Estimate:
     """ROC-AUC over pairs within a fold, with an error that allows for dependence.
 
     Scores of different folds come from different models and are not compared: that would punish a
     model for its training share of positives. Folds count by their pairs. The error sums the shares
-    of `auc_parts` by session (Obuchowski 1997) and applies Newey-West to these sums; before, each
-    fold's shares are raised to sum to its distance from the whole, half by either class, so that
+    of `auc_parts` by session (Obuchowski 1997) and takes the error of these sums as `session_mean`
+    does; before, each fold's shares are raised to sum to its distance from the whole, half by either class, so that
     the spread between folds is not lost.
     """
     positive = np.asarray(positive, dtype=bool)
@@ -129,8 +175,15 @@ def auc(
     for rows, own, pairs, area, share in parts:
         if pairs:
             shares[rows] = (share + (area - value) / 2 / own) * pairs / total
+    return Estimate(value, sum_error(shares, session, horizon, shared))
+
+
+def sum_error(
+    shares: np.ndarray, session: np.ndarray | pd.Series, horizon: int, shared: float = 1.0
+) -> float:
+    """Standard error of the sum of `shares`, (n_rows,), rows of one session being dependent."""
     by_session = pd.Series(shares).groupby(np.asarray(session)).sum()
-    return Estimate(value, hac_mean(by_session, lags).error * len(by_session))
+    return session_mean(by_session, horizon, shared).error * len(by_session)
 
 
 def block_bootstrap(
@@ -140,8 +193,9 @@ def block_bootstrap(
     seed: int,
     draws: int = 1000,
     level: float = 0.95,
+    shared: float = 1.0,
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic by moving blocks. Künsch (1989).
+    """Percentile interval of a statistic by moving blocks; missing where there is none. Künsch (1989).
 
     Parameters
     ----------
@@ -151,13 +205,19 @@ def block_bootstrap(
         From (draws, n_sessions, n_series) to (draws,).
     block
         Sessions in a block; more than the overlap of the data.
+    shared
+        See `shared_learning`: its root widens the interval about the statistic of the sample.
     """
     n = len(sample)
+    centre = float(statistic(sample[None])[0]) if n else float("nan")
+    if not np.isfinite(centre):
+        return float("nan"), float("nan")
     block = min(block, n)
     starts = np.random.default_rng(seed).integers(0, n - block + 1, (draws, -(-n // block)))
     rows = (starts[:, :, None] + np.arange(block)).reshape(draws, -1)[:, :n]
     low, high = np.nanquantile(statistic(sample[rows]), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    wide = float(np.sqrt(shared))
+    return centre + wide * float(low - centre), centre + wide * float(high - centre)
 
 
 def expected_maximum_sharpe(trials: int, n: float) -> float:

@@ -23,10 +23,11 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
-from quant50lib.contracts import TIME, Fold, Prediction
+from quant50lib.contracts import TIME, Prediction
 from quant50lib.errors import DataQualityError, SettingsError
 from quant50lib.services import calibration, evaluation, learners, tuning, validation
 from quant50lib.services.evaluation import Evaluation, Metrics
+from quant50lib.services.evaluation_folds import fold_table
 from quant50lib.services.learners import Learnt, Prepared
 from quant50lib.services.scaler import Scaler
 from quant50lib.services.training import MISSING_MAX, TrainingSet, training_set
@@ -111,7 +112,7 @@ class LoadedModel:
 
     @property
     def ic_error(self) -> float:
-        """HAC standard error of `ic`; infinite where it could not be measured."""
+        """Standard error of `ic`; infinite where it could not be measured."""
         return float(self.metrics.get("rank_ic_error") or np.inf)
 
     def score(self, matrix: pd.DataFrame) -> pd.Series:
@@ -186,42 +187,6 @@ def _cross_fitted(
     return found
 
 
-def fold_table(scores: pd.DataFrame, models: Iterable[str], horizon: int) -> pd.DataFrame:
-    """Table `Fold`: quality of each model in each fold, and in all."""
-    found = []
-    for name in models:
-        daily = validation.rank_ic(scores.session, scores[name], scores.excess_return)
-        parts = {str(k): part for k, part in scores.groupby("fold")} | {"all": scores}
-        for fold, part in parts.items():
-            row = {"model": name, "fold": fold} | _quality(part, name, daily, horizon)
-            if fold == "all" and name != "momentum":  # it learns nothing: its folds are independent
-                pooled = validation.Estimate(row["rank_ic"], row["rank_ic_error"])
-                row["rank_ic_error"] = validation.cross_fitted(pooled).error
-            found.append(row)
-    return Fold.check(pd.DataFrame(found).astype({"model": "str", "fold": "str"}))
-
-
-def _quality(part: pd.DataFrame, model: str, daily: pd.Series, horizon: int) -> dict[str, Any]:
-    first, last = part.session.min(), part.session.max()
-    lags = validation.hac_lags(part.session.nunique(), horizon)
-    ic = validation.hac_mean(daily.loc[first:last], lags)
-    area = validation.auc(
-        part[model].to_numpy(),
-        (part.excess_return > 0).to_numpy(),
-        part.session.to_numpy(),
-        part.fold.to_numpy(),
-        lags,
-    )
-    return {
-        "first_session": first.as_unit("us"),
-        "last_session": last.as_unit("us"),
-        "rows": len(part),
-        "auc": area.value,
-        "rank_ic": ic.value,
-        "rank_ic_error": ic.error,
-    }
-
-
 # ---- training ------------------------------------------------------------------------------------
 
 
@@ -260,7 +225,7 @@ def train(
         scaler,
         judged.metrics | _extent(rows) | _drifted(drift),
         _prediction_table(scores),
-        fold_table(scores, models_of(settings), label.horizon_sessions),
+        fold_table(scores, models_of(settings), label.horizon_sessions, judged.ic_by_session),
         scores,
         judged,
         learnt.importance(),

@@ -21,7 +21,7 @@ from quant50lib.services import (
     label,
     report,
 )
-from quant50lib.services.inference import hac_lags, hac_mean
+from quant50lib.services.inference import fold_sizes, session_mean, shared_learning
 from quant50lib.services.overfitting import probability_of_overfitting
 from tests import factories
 
@@ -59,7 +59,8 @@ def test_skill_by_year_and_fold_is_scipys_spearman_of_those_sessions():
         for _, line in found.iterrows():
             own = ROWS[part == line.iloc[0]]
             daily = own.groupby("session")[["score", "excess_return"]].apply(spearman)
-            mean = hac_mean(daily, hac_lags(len(daily), 5))
+            shared = shared_learning(own.session, own.fold, fold_sizes(ROWS))
+            mean = session_mean(daily, 5, shared)
             assert line.rank_ic == pytest.approx(daily.mean())
             assert line.rank_ic_error == pytest.approx(mean.error)
             assert line.t == pytest.approx(line.rank_ic / line.rank_ic_error)
@@ -145,12 +146,12 @@ def test_the_decile_spread_and_its_error_by_hand():
     for _, own in ROWS.groupby("session"):
         order = own.sort_values("score").excess_return.to_numpy()
         daily.append(order[-1] - order[0])  # eleven names: ranks 0.5/11 and 10.5/11
-    found = evaluation_books.decile_spread(ROWS, 9)
+    found = evaluation_books.decile_spread(ROWS, 5)
     place = evaluation_books.place(ROWS, "score")
     top, low = ROWS[place > 0.9], ROWS[place < 0.1]
     assert found.value == pytest.approx(top.excess_return.mean() - low.excess_return.mean())
     assert found.value == pytest.approx(np.mean(daily))
-    assert found.error == pytest.approx(hac_mean(np.array(daily), 9).error)
+    assert found.error == pytest.approx(session_mean(np.array(daily), 5, 2.0).error)
 
 
 def test_active_returns_are_the_top_fifth_over_all():

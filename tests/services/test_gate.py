@@ -91,7 +91,8 @@ def test_the_comparison_is_the_mean_paired_difference_of_daily_rank_ics():
         [(s, f"A{chr(65 + i)}") for s in sessions for i in range(12)], columns=["session", "symbol"]
     )
     rows["excess_return"] = rng.normal(size=len(rows))
-    ours = rows.assign(score=rng.random(len(rows)) + 0.5 * rows.excess_return)
+    ours = rows.assign(score=rng.random(len(rows)) + 0.5 * rows.excess_return, fold=1)
+    ours.loc[ours.session < sessions[20], "fold"] = 0
     theirs = rows[["session", "symbol"]].assign(score=rng.random(len(rows)))
     later = theirs[theirs.session >= sessions[30]]
     ahead, common = gate.compare(ours, later, 5)
@@ -102,7 +103,7 @@ def test_the_comparison_is_the_mean_paired_difference_of_daily_rank_ics():
             spearmanr(a.score, a.excess_return)[0] - spearmanr(b.score, a.excess_return)[0]
         )
     assert common == len(by_hand) and ahead.value == pytest.approx(np.mean(by_hand))
-    wanted = validation.hac_mean(np.array(by_hand), validation.hac_lags(common, 5)).error
+    wanted = validation.session_mean(np.array(by_hand), 5).error  # of one fold alone
     assert ahead.error == pytest.approx(wanted)
     few, n = gate.compare(ours, theirs[theirs.session >= sessions[-20]], 5)
     assert few is None and n == 20

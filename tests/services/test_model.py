@@ -290,31 +290,41 @@ def test_scores_that_are_probabilities_are_calibrated():
     table = found.calibration
     assert table.rows.sum() == len(rows) and len(table) == 10
     assert ((table.score - table.positive).abs() < 4 * table.error).all()
-    assert table.error.mean() == pytest.approx(np.sqrt(0.25 / 360), rel=0.25)
+    student = 2.228 / 1.96  # of ten degrees of freedom: 0.41 × 120^(2/3)
+    assert table.error.mean() == pytest.approx(student * np.sqrt(0.25 / 360), rel=0.25)
 
 
 def test_the_calibration_slope_is_scikit_learns_logistic_regression():
     rows = evaluated(skill=1.0)
     odds = 2 * np.log(rows.score / (1 - rows.score)) + 0.3  # claims twice too much
     y = (rows.excess_return > 0).to_numpy(float)
-    found = evaluation.calibration_slope(1 / (1 + np.exp(-odds)), y, rows.session, 0)
+    found = evaluation.calibration_slope(1 / (1 + np.exp(-odds)), y, rows.session, 1)
     wanted = LogisticRegression(C=1e12, tol=1e-10).fit(odds.to_frame(), y).coef_[0, 0]
     assert found.value == pytest.approx(wanted, abs=1e-4)
     assert found.value == pytest.approx(0.5, abs=3 * found.error)
-    flat = evaluation.calibration_slope(np.full(9, 0.5), y[:9], rows.session[:9], 0)
+    flat = evaluation.calibration_slope(np.full(9, 0.5), y[:9], rows.session[:9], 1)
     assert np.isnan(flat.value)
 
 
 def test_books_and_deciles_by_hand():
     session = dates.sessions_between("2020-01-02", "2020-01-06")
     one = pd.DataFrame({"score": np.arange(10) / 10, "momentum": -np.arange(10.0)})
-    rows = pd.concat([one.assign(session=s) for s in session], ignore_index=True)
+    rows = pd.concat([one.assign(session=s, fold=0) for s in session], ignore_index=True)
     rows["excess_return"], rows["benchmark_return"] = rows.score / 100, 0.05
     book = evaluation.books(rows)
     np.testing.assert_allclose(book.top, 0.05 + 0.0085)
     np.testing.assert_allclose(book.momentum, 0.05 + 0.0005)
     np.testing.assert_allclose(book.equal_weight, 0.05 + 0.0045)
-    np.testing.assert_allclose(evaluation.decile_returns(rows, 0).excess_return, one.score / 100)
+    np.testing.assert_allclose(evaluation.decile_returns(rows, 1).excess_return, one.score / 100)
+
+
+def test_without_any_momentum_the_other_books_are_still_judged():
+    """Fewer than 253 sessions of bars: the column holds zeros, and no fifth stands out."""
+    rows = evaluated(seed=1).assign(momentum=0.0)
+    m = evaluation.evaluate(rows, 1, 1, 0).metrics
+    assert np.isnan(m["sharpe_momentum"]) and np.isnan(m["sharpe_gain_momentum_low"])
+    whole = evaluation.evaluate(evaluated(seed=1), 1, 1, 0).metrics
+    assert m["sharpe_gain_equal_weight_low"] == whole["sharpe_gain_equal_weight_low"]
 
 
 def test_sharpe_gains_are_differences_with_an_interval_around_them():

@@ -285,7 +285,7 @@ def test_labels_are_shown_by_their_quartiles_and_their_rate_by_month() -> None:
 
 def test_the_band_of_no_skill_grows_with_the_root_of_time() -> None:
     sessions = pd.date_range("2016-01-04", periods=400, freq="B")
-    ic = pd.DataFrame({"session": sessions, "rank_ic": np.tile([0.1, -0.06], 200)})
+    ic = pd.DataFrame({"session": sessions, "rank_ic": np.tile([0.1, -0.06], 200), "fold": 0})
     (axes,) = report.rank_ic_figure(ic, 1).axes
     assert axes.lines[0].get_ydata()[-1] == pytest.approx(8.0)
     edge = axes.collections[0].get_paths()[0].vertices[:, 1]

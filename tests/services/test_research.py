@@ -46,11 +46,11 @@ def test_a_score_that_is_the_label_has_an_ic_of_one_and_chance_has_none(research
     splits, which = research.schemes(told)[name]
     assert which.shape[0] == (5 if name == NAMES[1] else 1)
     area, ic = research.judge(
-        told, research.paths(told, research.by_momentum, splits, which), which
+        told, research.paths(told, research.by_momentum, splits, which), which, 1.0
     )
     assert ic.value == pytest.approx(1) and area.value == pytest.approx(1)
     scores = research.paths(told, research.by_chance, splits, which)
-    area, ic = research.judge(told, scores, which)
+    area, ic = research.judge(told, scores, which, 1.0)
     assert abs(ic.value) < 3 * ic.error and abs(area.value - 0.5) < 3 * area.error
     np.testing.assert_array_equal(np.isfinite(scores[0]), which[0] >= 0)
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.fft import dct
 from sklearn.metrics import roc_auc_score
 
-from quant50lib.services import validation
+from quant50lib.services import inference, validation
 from quant50lib.utils import dates
 
 CALENDAR = dates.sessions_between("2020-01-02", "2020-12-31")
@@ -19,57 +20,90 @@ CALENDAR = dates.sessions_between("2020-01-02", "2020-12-31")
 # ---- means -----------------------------------------------------------------------------------------
 
 
-def test_without_lags_the_error_is_the_textbook_one():
-    x = np.random.default_rng(1).normal(2, 3, 500)
-    found = validation.hac_mean(x, 0)
+def by_definition(x: np.ndarray, count: int) -> float:
+    """The error of a mean from the lowest `count` terms of scipy's cosine transform (type II)."""
+    waves = dct(x, norm="ortho")[1 : count + 1]
+    scale = stats.t.ppf(0.975, count) / 1.959963984540054
+    return scale * np.sqrt(np.mean(waves**2) / len(x))
+
+
+@pytest.mark.parametrize(("n", "horizon"), [(60, 1), (750, 5), (1000, 42), (21, 5)])
+def test_the_error_of_a_mean_is_scipys_cosine_transform_and_students_t(n, horizon):
+    x = np.random.default_rng(2).normal(size=n).cumsum()
+    found = validation.session_mean(x, horizon)
     assert found.value == pytest.approx(x.mean())
-    assert found.error == pytest.approx(x.std(ddof=1) / np.sqrt(500))
-    assert found.t == pytest.approx(stats.ttest_1samp(x, 0).statistic)
+    wanted = by_definition(x, inference.frequencies(n, horizon))
+    assert found.error == pytest.approx(wanted) and found.t == pytest.approx(x.mean() / wanted)
 
 
-def test_newey_west_by_its_double_sum():
-    x = np.random.default_rng(2).normal(size=60).cumsum()
-    lags, c = 7, x - x.mean()
-    total = sum(
-        max(0, 1 - abs(i - j) / (lags + 1)) * c[i] * c[j] for i in range(60) for j in range(60)
-    )
-    assert validation.hac_mean(x, lags).error == pytest.approx(np.sqrt(total / 60 / 59))
-
-
-def test_overlap_is_allowed_for():
-    """Means over five sessions, rolled: the true error of their mean is that of the noise."""
-    rng = np.random.default_rng(3)
-    means = [np.convolve(rng.normal(size=804), np.ones(5) / 5, "valid") for _ in range(200)]
-    true = np.std([m.mean() for m in means])
-    honest = np.mean([validation.hac_mean(m, validation.hac_lags(800, 5)).error for m in means])
-    naive = np.mean([m.std() / np.sqrt(800) for m in means])
-    assert honest == pytest.approx(true, rel=0.2) and naive < 0.6 * true
+@pytest.mark.parametrize(("n", "horizon"), [(750, 5), (84, 5), (1000, 21), (250, 1)])
+def test_an_interval_covers_the_mean_of_labels_that_overlap(n, horizon):
+    """Sums over the horizon, rolled, of 400 samples: 95 % ± 3 deviations."""
+    rng, hits = np.random.default_rng(3), 0
+    for _ in range(400):
+        x = np.convolve(rng.normal(size=n + horizon - 1), np.ones(horizon), "valid")
+        found = validation.session_mean(x, horizon)
+        hits += abs(found.value) <= 1.96 * found.error
+    assert abs(hits - 380) <= 3 * np.sqrt(400 * 0.05 * 0.95)
 
 
 @pytest.mark.parametrize(
-    ("n", "horizon", "lags"), [(1000, 5, 9), (1000, 1, 6), (5, 5, 4), (1, 5, 0)]
+    ("n", "horizon", "count"), [(1000, 5, 41), (1000, 42, 11), (21, 5, 2), (5, 5, 1)]
 )
-def test_lags(n, horizon, lags):
-    assert validation.hac_lags(n, horizon) == lags
+def test_frequencies(n, horizon, count):
+    assert inference.frequencies(n, horizon) == count
 
 
-@pytest.mark.parametrize("series", [[], [1.0], [np.nan, 1.0]])
-def test_one_value_has_no_error(series):
-    found = validation.hac_mean(series, 3)
+@pytest.mark.parametrize("series", [[], [1.0], [np.nan, 1.0], [1.0, 2.0]])
+def test_two_values_have_no_error(series):
+    found = validation.session_mean(series, 1)
     assert np.isnan(found.error) and np.isnan(found.t)
 
 
-def test_folds_that_learn_from_each_other_count_their_products_twice():
-    """A linear learner on noise: its t has a deviation of sqrt(2) over folds, of one looking back."""
-    rng, both, back = np.random.default_rng(8), [], []
+# ---- folds that learn from each other --------------------------------------------------------------
+
+
+def in_folds(counts: list[int]) -> tuple[pd.Series, pd.Series]:
+    fold = pd.Series(np.repeat(np.arange(len(counts)), counts))
+    return pd.Series(np.arange(len(fold))), fold
+
+
+def linear(rng: np.random.Generator, folds: int, n: int = 40) -> np.ndarray:
+    """Daily products of a linear learner on noise, (folds, n): label times features, summed."""
+    x = rng.normal(size=(folds, n, 3))
+    total = x.sum(axis=1)
+    return np.stack([x[f] @ (total.sum(axis=0) - total[f]) for f in range(folds)])
+
+
+@pytest.mark.parametrize("taken", [[40] * 5, [40, 0, 0, 0, 0], [20, 40, 0, 0, 0], [20] * 5])
+def test_the_variance_over_folds_is_as_many_times_as_it_says(taken):
+    """Of a linear learner without skill, over 4000 samples; `taken`: sessions of each fold averaged."""
+    rng, total, alone = np.random.default_rng(8), [], []
+    for _ in range(4000):
+        daily = linear(rng, 5)
+        used = np.concatenate([daily[f, :k] for f, k in enumerate(taken)])
+        total.append(used.sum())
+        alone.append(np.sum(used**2))  # independent given the other folds
+    kept = [k for k in taken if k]
+    session, fold = in_folds(kept)
+    sizes = pd.Series([40] * 5)
+    said = validation.shared_learning(session, fold, sizes)
+    assert np.mean(np.square(total)) / np.mean(alone) == pytest.approx(said, rel=0.1)
+
+
+def test_all_folds_share_twice_and_one_not_at_all():
+    assert validation.shared_learning(*in_folds([40, 41, 40])) == 2
+    assert validation.shared_learning(*in_folds([40])) == 1
+    assert validation.shared_learning(*in_folds([30]), pd.Series([40, 40])) == 1
+
+
+def test_walking_forward_shares_nothing():
+    rng, back = np.random.default_rng(8), []
     for _ in range(500):
-        x = rng.normal(size=(5, 60, 3))  # label times features, of each session of five folds
+        x = rng.normal(size=(5, 60, 3))
         total = x.sum(axis=1)
-        folds = [x[f] @ (total.sum(axis=0) - total[f]) for f in range(5)]
-        both.append(validation.cross_fitted(validation.hac_mean(np.concatenate(folds), 0)).t)
         walk = [x[f] @ total[:f].sum(axis=0) for f in range(1, 5)]
-        back.append(validation.hac_mean(np.concatenate(walk), 0).t)
-    assert np.std(both) == pytest.approx(1, abs=0.1)
+        back.append(validation.session_mean(np.concatenate(walk), 1).t)
     assert np.std(back) == pytest.approx(1, abs=0.1)
 
 
@@ -108,7 +142,7 @@ def test_auc_is_scikit_learns_and_its_shares_sum_to_zero(score, seed):
     assert shares.sum() == pytest.approx(0, abs=1e-12)
 
 
-def test_the_error_of_auc_is_the_spread_over_repetitions():
+def test_an_interval_of_auc_covers_it():
     """Names share a shock within a session: rows are not independent, and the error knows."""
     rng, found = np.random.default_rng(5), []
     session = np.repeat(np.arange(60), 15)
@@ -116,20 +150,21 @@ def test_the_error_of_auc_is_the_spread_over_repetitions():
         shock = rng.normal(size=60)[session]
         score = rng.normal(size=900) + rng.normal(size=60)[session]
         outcome = shock + rng.normal(size=900) + 0.2 * score
-        found.append(validation.auc(score, outcome > 0, session, np.zeros(900), 0))
-    spread = np.std([f.value for f in found])
-    assert np.mean([f.error for f in found]) == pytest.approx(spread, rel=0.2)
+        found.append(validation.auc(score, outcome > 0, session, np.zeros(900), 1))
+    value, error = np.array([(f.value, f.error) for f in found]).T
+    hits = (np.abs(value - value.mean()) <= 1.96 * error).sum()
+    assert abs(hits - 142.5) <= 3 * np.sqrt(150 * 0.05 * 0.95)
 
 
 def test_folds_are_not_compared_with_each_other():
     """Each fold is ordered perfectly; the second has a lower level, which must not count."""
     score, positive = np.array([0.8, 0.9, 0.1, 0.2]), np.array([False, True, False, True])
-    found = validation.auc(score, positive, np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), 0)
+    found = validation.auc(score, positive, np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), 1)
     assert found.value == 1 and roc_auc_score(positive, score) < 1
 
 
 def test_auc_of_one_class_is_missing():
-    found = validation.auc(np.ones(3), np.ones(3), np.arange(3), np.zeros(3), 0)
+    found = validation.auc(np.ones(3), np.ones(3), np.arange(3), np.zeros(3), 1)
     assert np.isnan(found.value) and np.isnan(found.error)
 
 
@@ -145,6 +180,21 @@ def test_the_bootstrap_covers_the_mean_of_a_dependent_series():
         )
         hits += low <= 0 <= high
     assert hits >= 50  # 95 % of 60 is 57; five below is three deviations
+
+
+def test_an_interval_that_is_shared_is_wider_about_the_same_middle():
+    x = np.random.default_rng(9).normal(size=(80, 1))
+    found = [
+        np.array(validation.block_bootstrap(x, lambda s: s.mean(axis=(1, 2)), 5, 1, shared=k))
+        for k in (1.0, 2.0)
+    ]
+    np.testing.assert_allclose(found[1] - x.mean(), np.sqrt(2) * (found[0] - x.mean()))
+
+
+@pytest.mark.parametrize("sample", [np.empty((0, 1)), np.full((9, 1), np.nan)])
+def test_the_bootstrap_of_nothing_is_missing(sample):
+    found = validation.block_bootstrap(sample, lambda s: s.mean(axis=(1, 2)), 5, 1)
+    assert np.isnan(found).all()
 
 
 def test_the_bootstrap_is_a_function_of_its_seed():
