@@ -67,14 +67,14 @@ def a_day(returns: np.ndarray, seed: int) -> Day:
     held *= min(1.0, 0.095 / np.sqrt(variance * 252 / HORIZON))
     groups = np.random.default_rng(0).integers(0, 11, n)
     return Day(
-        symbols=pd.Index([f"S{i:05d}" for i in range(n)], dtype="str"),
+        symbols=np.array([f"S{i:05d}" for i in range(n)], dtype=object),
         expected_return=0.001 + 0.03 * sd * score,
         error=sd / 8,
         factors=np.sqrt(HORIZON) * factors,
         diagonal=np.full(n, HORIZON * diagonal),
         held=held,
         upper=np.ones(n),
-        sectors=pd.Index([f"G{i}" for i in range(11)], dtype="str"),
+        sectors=np.array([f"G{i}" for i in range(11)], dtype=object),
         member=(np.arange(11)[:, None] == groups).astype(float),
         horizon=HORIZON,
         idle_sector=np.zeros(11),
@@ -183,7 +183,7 @@ def end_to_end_rows(returns: np.ndarray) -> list[dict]:
 
 def frames(day: Day) -> tuple:
     """The first arguments of `optimize.target_weights`."""
-    names = day.symbols
+    names = pd.Index(day.symbols, dtype="str")
     held = pd.Series(day.held, names)
     return (
         pd.Series(day.expected_return, names),

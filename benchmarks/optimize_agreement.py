@@ -57,14 +57,14 @@ def real_days(step: int) -> Iterator[Question]:
         group = sectors.reindex(names).fillna("ETF").to_numpy(dtype=str)
         groups = np.unique(group)
         day = Day(
-            symbols=names,
+            symbols=names.to_numpy(dtype=object),
             expected_return=0.001 + 0.02 * sd * rng.normal(size=len(names)),
             error=sd / 8,
             factors=risk.factors,
             diagonal=risk.diagonal,
             held=book[names].to_numpy(),
             upper=np.ones(len(names)),
-            sectors=pd.Index(groups),
+            sectors=groups.astype(object),
             member=(groups[:, None] == group).astype(float),
             horizon=HORIZON,
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import pandas as pd
@@ -61,6 +62,22 @@ def _dtype(column: pa.Column) -> str:
     if name.startswith("datetime64"):
         return TIME
     return "str" if name.startswith("str") else name
+
+
+#: rows among which looking whether they are in order takes less time than sorting them
+SHORT = 1000
+
+
+def _ascending(frame: pd.DataFrame, key: list[str]) -> bool:
+    """Whether a short frame is in the order of its key, and no key is repeated."""
+    if len(frame) > SHORT:
+        return False
+    rows = list(zip(*(frame[name].to_numpy() for name in key), strict=True))
+    return all(one < other for one, other in pairwise(rows))
+
+
+def _sorted(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    return frame.sort_values(key, kind="stable", ignore_index=True)
 
 
 _DEFERRED: ContextVar[bool] = ContextVar("deferred", default=False)
@@ -124,13 +141,15 @@ class Table(pa.DataFrameModel):
         surplus = [c for c in frame.columns if c not in cls.columns()]
         if missing or surplus:
             raise ContractError(f"{cls.__name__}: missing columns {missing}, surplus {surplus}")
-        frame = frame[cls.columns()].sort_values(cls.key(), kind="stable", ignore_index=True)
+        ordered = _ascending(frame, cls.key())
+        frame = frame.set_axis(range(len(frame))) if ordered else _sorted(frame, cls.key())
+        frame = frame if list(frame.columns) == cls.columns() else frame[cls.columns()]
         for name, column in cls.to_schema().columns.items():
             wanted, found = _dtype(column), str(frame[name].dtype)
             if wanted == TIME and found != TIME:
                 raise ContractError(f"{cls.__name__}.{name}: {wanted} expected, {found} found")
-        repeated = frame.duplicated(cls.key())
-        if repeated.any():
+        repeated = None if ordered else frame.duplicated(cls.key())
+        if repeated is not None and repeated.any():
             first = frame.loc[repeated, cls.key()].iloc[0].to_dict()
             raise ContractError(f"{cls.__name__}: key {first} is repeated ({repeated.sum()} rows)")
         if _DEFERRED.get():

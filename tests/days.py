@@ -151,9 +151,9 @@ def random_case(seed: int) -> Case:
     return case
 
 
-def excess(case: Case, solution: Solution) -> dict[str, float]:
+def excess(case: Case, w: pd.Series) -> dict[str, float]:
     """By how much each rule is broken, from weights alone."""
-    w, s = solution.weights, case.settings
+    s = case.settings
     before = pd.Series(case.held, dtype=float).reindex(w.index).fillna(0.0)
     free = ~w.index.isin(list(case.forced))
     sectors = pd.Series(case.sectors).reindex(w.index).fillna("One")

@@ -111,7 +111,8 @@ def ledoit_wolf(
     their equation for ``w_t = 1/n`` and independent sessions.
     """
     weights = session_weights(len(returns), half_life_sessions)
-    scaled = np.sqrt(weights)[:, None] * (returns - weights @ returns)
+    scaled = returns - weights @ returns
+    scaled *= np.sqrt(weights)[:, None]
     n, p = scaled.shape
     own = np.einsum("ij,ij->i", scaled, scaled)
     gram = scaled @ scaled.T if n < p else scaled.T @ scaled
@@ -124,7 +125,8 @@ def ledoit_wolf(
     noise = own @ own - 2 * weights @ across + norm * (weights @ weights)
     distance = norm - p * mean_variance**2
     shrinkage = float(min(noise, distance) / distance) if distance > 0 else 0.0
-    return shrinkage, np.sqrt(1 - shrinkage) * scaled, float(shrinkage * mean_variance)
+    scaled *= np.sqrt(1 - shrinkage)
+    return shrinkage, scaled, float(shrinkage * mean_variance)
 
 
 def session_weights(n_sessions: int, half_life_sessions: float | None) -> np.ndarray:
@@ -140,7 +142,8 @@ def eligible(panel: Panel, settings: OptimizeSettings) -> pd.Index:
 
     A younger name is left out of the universe of the day: its risk would be a guess.
     """
-    return panel.symbols[_known(_window(panel, settings), settings)].sort_values()
+    symbols = panel.symbols[_known(_window(panel, settings), settings)]
+    return symbols if symbols.is_monotonic_increasing else symbols.sort_values()
 
 
 def risk_model(
@@ -172,27 +175,49 @@ def risk_model(
     OptimizationError
         A symbol has too short a history, or the feedback is not a positive number.
     """
+    wanted, past = pd.Index(symbols), history(panel, settings)
+    return model_at(past, panel.symbols.get_indexer(wanted), wanted, settings, horizon, feedback)
+
+
+@dataclass(frozen=True)
+class History:
+    """Daily total returns up to a close, for all risk models of that close to share."""
+
+    returns: np.ndarray  # (n_sessions, n_symbols) in the order of the panel; missing: NaN
+    known: np.ndarray  # (n_symbols,) bool: returns enough for a risk
+    market: np.ndarray  # (n_sessions,) mean of the known; NaN where nothing is
+
+
+def history(panel: Panel, settings: OptimizeSettings) -> History:
+    """The window that `risk_model` looks at."""
+    window = _window(panel, settings)
+    known = _known(window, settings)
+    return History(window, known, _mean_known(window if known.all() else window[:, known]))
+
+
+def model_at(
+    past: History,
+    at: np.ndarray,
+    symbols: pd.Index,
+    settings: OptimizeSettings,
+    horizon: int,
+    feedback: float = 1.0,
+) -> Risk:
+    """`risk_model` for names by their columns in the history, (n_symbols,) int; -1: in no column."""
     if not (np.isfinite(feedback) and feedback > 0):
         raise OptimizationError(f"feedback is {feedback}; it must be a positive number")
-    wanted, window = pd.Index(symbols), _window(panel, settings)
-    known, at = _known(window, settings), panel.symbols.get_indexer(wanted)
-    short = wanted[(at < 0) | ~known[at]]
-    if len(short):
+    short = (at < 0) | ~past.known[at]
+    if short.any():
         raise OptimizationError(
-            f"too short a history for a risk forecast: {', '.join(map(str, short[:8]))}; "
+            f"too short a history for a risk forecast: {', '.join(map(str, symbols[short][:8]))}; "
             "take the symbols from covariance.eligible"
         )
-    market = _mean_known(window[:, known])
-    returns = _filled(window[:, at], market)
+    returns = _filled(past.returns[:, at], past.market)
     _, factors, diagonal = ledoit_wolf(returns, settings.covariance_half_life_sessions)
-    level = fast_scale(pd.Series(market), settings) if settings.fast_scale else 1.0
+    level = _fast_scale(past.market, settings) if settings.fast_scale else 1.0
     scale = feedback**2 * horizon * level
-    return Risk(
-        symbols=wanted,
-        factors=np.sqrt(scale) * factors,
-        diagonal=np.full(len(wanted), scale * diagonal),
-        horizon_sessions=horizon,
-    )
+    factors *= np.sqrt(scale)
+    return Risk(symbols, factors, np.full(len(at), scale * diagonal), horizon)
 
 
 def fast_scale(market: pd.Series, settings: OptimizeSettings) -> float:
@@ -209,7 +234,11 @@ def fast_scale(market: pd.Series, settings: OptimizeSettings) -> float:
         Daily returns of the equal-weight universe. Now: squared deviations weighted by
         exp(-age / `fast_scale_sessions`); in the window: as `covariance_half_life_sessions` has it.
     """
-    known = market.dropna().to_numpy()
+    return _fast_scale(market.to_numpy(dtype=float), settings)
+
+
+def _fast_scale(market: np.ndarray, settings: OptimizeSettings) -> float:
+    known = market[~np.isnan(market)]
     shape = session_weights(len(known), settings.covariance_half_life_sessions)
     squares = (known - shape @ known) ** 2
     weights = np.exp(-np.arange(len(squares))[::-1] / settings.fast_scale_sessions)
@@ -225,27 +254,30 @@ def filled(returns: pd.DataFrame, market: pd.Series) -> pd.DataFrame:
     residuals that are known are stretched by sqrt(n_sessions / n_known), so that the gaps lower
     neither: the variance stays ``beta^2 var(market) + mean of known squared residuals``.
     """
-    complete, level = returns.copy(), market.fillna(0.0)
-    for symbol in returns.columns[returns.isna().any()]:
-        complete[symbol] = _market_model(returns[symbol], level)
-    return complete
-
-
-def _market_model(own: pd.Series, market: pd.Series) -> pd.Series:
-    known = own.notna()
-    x, y = market[known] - market[known].mean(), own[known] - own[known].mean()
-    beta = float(x @ y / (x @ x)) if x @ x > 0 else 0.0
-    residual = (y - beta * x).reindex(own.index, fill_value=0.0)
-    return beta * market + np.sqrt(len(own) / known.sum()) * residual
+    complete = _filled(returns.to_numpy(dtype=float), market.to_numpy(dtype=float))
+    return pd.DataFrame(complete, index=returns.index, columns=returns.columns)
 
 
 def _filled(returns: np.ndarray, market: np.ndarray) -> np.ndarray:
     """The same for arrays, (n_sessions, n_symbols) and (n_sessions,)."""
-    gaps = np.flatnonzero(np.isnan(returns).any(axis=0))
+    missing = np.isnan(returns)
+    gaps = np.flatnonzero(missing.any(axis=0))
     if len(gaps):
         returns = returns.copy()
-        returns[:, gaps] = filled(pd.DataFrame(returns[:, gaps]), pd.Series(market)).to_numpy()
+        returns[:, gaps] = _market_model(returns[:, gaps], ~missing[:, gaps], np.nan_to_num(market))
     return returns
+
+
+def _market_model(own: np.ndarray, known: np.ndarray, market: np.ndarray) -> np.ndarray:
+    """beta x market + stretched residuals, (n_sessions, n_symbols), by the returns `known`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        count = known.sum(axis=0)
+        level = market[:, None]
+        x = np.where(known, level - np.where(known, level, 0.0).sum(axis=0) / count, 0.0)
+        y = np.where(known, own - np.where(known, own, 0.0).sum(axis=0) / count, 0.0)
+        square = (x * x).sum(axis=0)
+        beta = np.where(square > 0, (x * y).sum(axis=0) / square, 0.0)
+        return beta * level + np.sqrt(len(own) / count) * (y - beta * x)
 
 
 def _window(panel: Panel, settings: OptimizeSettings) -> np.ndarray:
@@ -263,7 +295,10 @@ def _known(window: np.ndarray, settings: OptimizeSettings) -> np.ndarray:
 
 def _mean_known(returns: np.ndarray) -> np.ndarray:
     """The mean of what is known in each session, (n_sessions,); missing where nothing is."""
-    missing = np.isnan(returns)
-    count = returns.shape[1] - missing.sum(axis=1)
-    total = np.where(missing, 0.0, returns).sum(axis=1)
+    total, count = returns.sum(axis=1), np.full(len(returns), returns.shape[1])
+    gaps = np.isnan(total)
+    if gaps.any():
+        missing = np.isnan(returns[gaps])
+        count[gaps] -= missing.sum(axis=1)
+        total[gaps] = np.where(missing, 0.0, returns[gaps]).sum(axis=1)
     return np.divide(total, count, out=np.full(len(returns), np.nan), where=count > 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
-import pandas as pd
 
 from quant50lib.settings import OptimizeSettings
 
@@ -21,14 +20,14 @@ DUST = 1e-6
 class Day:
     """The numbers of one day, in alphabetical order of symbols. Shapes: n symbols, m sectors."""
 
-    symbols: pd.Index  # (n,)
+    symbols: np.ndarray  # (n,) of str
     expected_return: np.ndarray  # (n,) over the horizon
     error: np.ndarray  # (n,) standard error of it
     factors: np.ndarray  # (k, n) covariance over the horizon: factors' factors + diag(diagonal)
     diagonal: np.ndarray  # (n,)
     held: np.ndarray  # (n,) weights before
     upper: np.ndarray  # (n,) the most that may be held after
-    sectors: pd.Index  # (m,)
+    sectors: np.ndarray  # (m,) of str
     member: np.ndarray  # (m, n) 1 where the symbol belongs to the sector
     horizon: int
     sold: float = 0.0  # turnover used up by sales that are not in the programme

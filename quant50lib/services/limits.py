@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import Limit
@@ -71,21 +72,28 @@ def standing(weights: pd.Series, sectors: pd.Series, risk: Risk, turnover: float
     Symbols without a risk forecast are left out of the volatility.
     """
     held = weights[weights > 0]
-    known = held[risk.symbols.get_indexer(held.index) >= 0]
+    volatility = risk.volatility_annual(held[risk.symbols.get_indexer(held.index) >= 0])
+    of = sectors.to_numpy(dtype=object)[sectors.index.get_indexer(held.index)]
+    return standing_of(held.to_numpy(), of, volatility, turnover)
+
+
+def standing_of(
+    weights: np.ndarray, sectors: np.ndarray, volatility: float, turnover: float
+) -> dict[str, float]:
+    """`standing` of weights, (n,), in the sectors beside them, (n,) of str."""
+    held, of = weights[weights > 0], sectors[weights > 0]
     gross = float(held.sum())
     values = {
         "names": float(len(held)),
         "gross": gross,
         "cash": 1 - gross,
-        "volatility": risk.volatility_annual(known),
+        "volatility": volatility,
         "turnover": turnover,
-        "max_weight": float(held.max()) if len(held) else 0.0,
+        "max_weight": float(held.max(initial=0.0)),
     }
     if len(held):
         values["min_weight"] = float(held.min())
-    of = sectors.to_numpy(dtype=object)[sectors.index.get_indexer(held.index)]
-    by_sector = {name: float(held.to_numpy()[of == name].sum()) for name in sorted(set(of))}
-    return values | {f"sector:{name}": value for name, value in by_sector.items()}
+    return values | {f"sector:{name}": float(held[of == name].sum()) for name in sorted(set(of))}
 
 
 def limit_of(rule: str, limits: Limits) -> float:
@@ -98,7 +106,7 @@ def headroom(rule: str, value: float, limit: float) -> float:
     return value - limit if rule in FLOORS else limit - value
 
 
-def breaches(values: dict[str, float], limits: Limits, weights: pd.Series) -> tuple[Breach, ...]:
+def breaches(values: dict[str, float], limits: Limits, weights: np.ndarray) -> tuple[Breach, ...]:
     """The rules that a standing does not keep, each with the sessions until it is cured.
 
     `cash` is the other side of `gross` and not reported twice. The sessions are at full turnover
@@ -107,9 +115,10 @@ def breaches(values: dict[str, float], limits: Limits, weights: pd.Series) -> tu
     Parameters
     ----------
     values : dict
-        The `standing` of `weights`.
+        The `standing` of `weights`, (n,).
     """
-    limit = {rule: limit_of(rule, limits) for rule in values if rule != "cash"}
+    each = limits.by_rule()
+    limit = {rule: each[rule.partition(":")[0]] for rule in values if rule != "cash"}
     broken = [r for r in limit if headroom(r, values[r], limit[r]) < -TOLERANCE]
     needs = {rule: _to_trade(rule, values, limits, weights) for rule in broken}
     return tuple(
@@ -118,24 +127,24 @@ def breaches(values: dict[str, float], limits: Limits, weights: pd.Series) -> tu
     )
 
 
-def unjudged(left: pd.Series, limits: Limits) -> Breach:
-    """Holdings without forecast or risk that the turnover cap does not let go; `left` weights."""
-    sessions = math.ceil(left.sum() / limits.turnover) if limits.turnover > 0 else None
-    return Breach("no_forecast", float(left.sum()), 0.0, sessions, ", ".join(left.index))
+def unjudged(symbols: np.ndarray, left: float, limits: Limits) -> Breach:
+    """Holdings without forecast or risk of which the turnover cap leaves so much."""
+    sessions = math.ceil(left / limits.turnover) if limits.turnover > 0 else None
+    return Breach("no_forecast", left, 0.0, sessions, ", ".join(symbols))
 
 
-def _to_trade(rule: str, values: dict[str, float], limits: Limits, weights: pd.Series) -> float:
+def _to_trade(rule: str, values: dict[str, float], limits: Limits, weights: np.ndarray) -> float:
     """Weight to be sold until the rule holds, were it alone.
 
     Volatility is counted as if the whole book shrank in proportion, which always works.
     """
-    held, limit = weights[weights > 0].sort_values(), limit_of(rule, limits)
+    held, limit = np.sort(weights[weights > 0]), limit_of(rule, limits)
     if rule == "volatility":
         return values["gross"] * (1 - limit / values[rule])
     if rule == "max_weight":
-        return float((held - limit).clip(lower=0.0).sum())
+        return float(np.maximum(held - limit, 0.0).sum())
     if rule == "names":
-        return float(held.iloc[: len(held) - limits.names].sum())
+        return float(held[: len(held) - limits.names].sum())
     if rule == "min_weight":
         return float(held[held < limit].sum())
     return values[rule] - limit

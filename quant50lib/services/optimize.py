@@ -24,25 +24,34 @@ from quant50lib.services import conflicts
 from quant50lib.services import limits as rules
 from quant50lib.services import search
 from quant50lib.services.conflicts import Conflict
-from quant50lib.services.covariance import Risk
+from quant50lib.services.covariance import SESSIONS_PER_YEAR, Risk
 from quant50lib.services.day import DUST, Day
 from quant50lib.services.exact import Proof
 from quant50lib.services.limits import Breach, Limits
+from quant50lib.services.names import Names, names_of, said
 from quant50lib.settings import OptimizeSettings
 
 
 @dataclass(frozen=True)
-class Solution:
-    """The weights of the day with their certificate. Series are by symbol, in alphabetical order,
-    over all names held before or after; objective, bound and gap are in bps over the horizon;
-    seconds are the solver's own, for the relaxation and the last solve."""
+class Rows:
+    """All names held before or after the trade, in alphabetical order; (n_rows,) each."""
 
-    weights: pd.Series
-    held: pd.Series
-    sectors: pd.Series
-    expected_return: pd.Series  # 0 where there is no forecast
-    risk_share: pd.Series  # of the book's variance
-    exits: pd.Series  # why it must be sold: "forced", "no forecast", or empty
+    symbols: np.ndarray  # of str
+    weights: np.ndarray
+    held: np.ndarray
+    sectors: np.ndarray  # of str
+    expected_return: np.ndarray  # 0 where there is no forecast
+    risk_share: np.ndarray  # of the book's variance
+    exits: np.ndarray  # why it must be sold: "forced", "no forecast", or empty
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The weights of the day with their certificate. Series are by symbol, of the rows; objective,
+    bound and gap are in bps over the horizon; seconds are the solver's own, for the relaxation and
+    the last solve."""
+
+    rows: Rows
     objective: float
     upper_bound: float  # proven: no other choice of names is worth more, see `services.bound`
     breaches: tuple[Breach, ...]
@@ -56,6 +65,24 @@ class Solution:
     day: Day = field(repr=False)  # what was solved
     places: int  # names that might be held beside those left without a forecast
     solver: str
+
+    @cached_property
+    def weights(self) -> pd.Series:
+        """After the trade."""
+        return self._series(self.rows.weights)
+
+    @cached_property
+    def held(self) -> pd.Series:
+        """Weights before the trade."""
+        return self._series(self.rows.held)
+
+    @cached_property
+    def exits(self) -> pd.Series:
+        """Why a name must be sold: "forced", "no forecast", or empty."""
+        return self._series(self.rows.exits)
+
+    def _series(self, values: np.ndarray) -> pd.Series:
+        return pd.Series(values, index=pd.Index(self.rows.symbols, dtype="str"))
 
     @property
     def turnover(self) -> float:
@@ -125,32 +152,32 @@ def target_weights(
         Unusable numbers, a solver that gave up, or limits that contradict each other although
         everything in `elastic_order` gave way.
     """
-    if horizon != risk.horizon_sessions:
-        raise OptimizationError(f"risk is over {risk.horizon_sessions} sessions, not {horizon}")
-    limits = Limits.of(budget, settings)
-    book = held[held > 0].sort_index()
-    symbols = _common(expected_return.index, risk.symbols)
-    _check(expected_return[symbols], error, held, sectors, symbols.union(book.index), budget)
-
-    known = _sound(risk.only(symbols))
-    exits = _exits(book, forced, symbols)
-    left = _unsold(book[exits == "no forecast"], limits)
-    day = Day(
-        symbols=symbols,
-        expected_return=expected_return[symbols].to_numpy(dtype=float),
-        error=error.reindex(symbols).to_numpy(dtype=float),
-        factors=known.factors,
-        diagonal=known.diagonal,
-        held=book[exits == ""].reindex(symbols, fill_value=0.0).to_numpy(dtype=float),
-        upper=_ceilings(symbols, book[exits == ""], tradable, forced, limits),
-        horizon=horizon,
-        sold=float(book[exits == "no forecast"].sum() - left.sum()),
-        idle=float(left.sum()),
-        **_membership(symbols, left, sectors),
+    names = names_of(
+        said(expected_return),
+        said(error),
+        risk,
+        said(held),
+        said(sectors),
+        said(tradable),
+        set(forced.keys()),
     )
-    places = max(0, limits.names - len(left))
+    return weigh(names, budget, settings, horizon)
+
+
+def weigh(names: Names, budget: float, settings: OptimizeSettings, horizon: int) -> Solution:
+    """`target_weights` of names whose numbers stand side by side already."""
+    if horizon != names.risk.horizon_sessions:
+        raise OptimizationError(
+            f"risk is over {names.risk.horizon_sessions} sessions, not {horizon}"
+        )
+    if not 0 <= budget <= 1:
+        raise OptimizationError(f"the budget is {budget}; it must lie between 0 and 1")
+    limits = Limits.of(budget, settings)
+    left = _unsold(names, limits)
+    day = _day(names, left, limits)
+    places = max(0, limits.names - int((left > 0).sum()))
     found = search.search(day, limits, settings, places)
-    return _solution(found, day, left, book, exits, sectors, risk, limits, places, settings.solver)
+    return _solution(found, day, names, left, limits, places, settings.solver)
 
 
 def to_target(
@@ -160,24 +187,28 @@ def to_target(
 
     `forced_intent` is "stop" for stop-losses, "halt" where the whole book is sold.
     """
-    s = solution
-    traded = (s.weights - s.held).abs() > DUST
-    intent = pd.Series(np.where(traded, "rebalance", "hold"), index=s.weights.index, dtype="str")
-    intent = intent.mask(s.exits == "forced", forced_intent)
-    intent = intent.mask((s.exits == "no forecast") & traded, "exit")
-    rows = pd.DataFrame(
-        {
-            "sector": s.sectors,
-            "held": s.held,
-            "weight": s.weights,
-            "expected_return": s.expected_return,
-            "risk_share": s.risk_share,
-            "intent": intent,
-        }
-    )
-    rows = rows.rename_axis("symbol").reset_index().astype({"symbol": "str", "sector": "str"})
-    rows["session"] = pd.Series(session, index=rows.index, dtype="datetime64[us]")
-    return Target.check(rows)
+    columns = target_columns(solution, forced_intent)
+    text = {name: pd.array(columns[name], dtype="str") for name in ("symbol", "sector", "intent")}
+    when = np.full(len(columns["symbol"]), np.datetime64(session, "us"))
+    return Target.check(pd.DataFrame({"session": when, **columns, **text}))
+
+
+def target_columns(solution: Solution, forced_intent: str = "stop") -> dict[str, np.ndarray]:
+    """`to_target` as arrays by column, in alphabetical order of symbols; the session left out."""
+    rows = solution.rows
+    traded = np.abs(rows.weights - rows.held) > DUST
+    intent = np.where(traded, "rebalance", "hold").astype(object)
+    intent[rows.exits == "forced"] = forced_intent
+    intent[(rows.exits == "no forecast") & traded] = "exit"
+    return {
+        "symbol": rows.symbols,
+        "sector": rows.sectors,
+        "held": rows.held,
+        "weight": rows.weights,
+        "expected_return": rows.expected_return,
+        "risk_share": rows.risk_share,
+        "intent": intent,
+    }
 
 
 def to_limits(solution: Solution, session: pd.Timestamp) -> pd.DataFrame:
@@ -210,50 +241,6 @@ def _cure(breach: Breach, conflict: Conflict | None) -> str:
     return "; ".join(text for text in (when, breach.detail, why) if text)
 
 
-def _common(forecast: pd.Index, judged: pd.Index) -> pd.Index:
-    """The symbols of both, in alphabetical order; the same object where there is no difference,
-    so that its hash table is built once."""
-    if judged.is_monotonic_increasing and judged.is_unique and forecast.equals(judged):
-        return judged
-    return forecast.intersection(judged).sort_values()
-
-
-def _check(
-    expected_return: pd.Series,
-    error: pd.Series,
-    held: pd.Series,
-    sectors: pd.Series,
-    needed: pd.Index,
-    budget: float,
-) -> None:
-    """Refuse what no solver should see."""
-    symbols = expected_return.index
-    if not len(symbols):
-        raise OptimizationError("no name has both a forecast and a risk: see features and data")
-    for name, series in {
-        "expected_return": expected_return,
-        "held": held,
-        "sectors": sectors,
-    }.items():
-        if not series.index.is_unique:
-            raise OptimizationError(f"{name}: a symbol is repeated")
-    error = error.reindex(symbols)
-    numbers = {"expected_return": expected_return, "error": error, "held": held}
-    for name, series in numbers.items():
-        finite = np.isfinite(series.to_numpy(dtype=float))
-        if not finite.all():
-            bad = series.index[~finite]
-            raise OptimizationError(f"{name} is not a number for {', '.join(bad[:8])}")
-    if (held < 0).any() or (error < 0).any():
-        raise OptimizationError("held and error must not be negative")
-    if not 0 <= budget <= 1:
-        raise OptimizationError(f"the budget is {budget}; it must lie between 0 and 1")
-    at, missing = sectors.index.get_indexer(needed), sectors.isna().to_numpy()
-    without = needed[(at < 0) | missing[at]] if len(sectors) else needed
-    if len(without):
-        raise OptimizationError(f"no sector for {', '.join(without[:8])}: complete the universe")
-
-
 def _sound(risk: Risk) -> Risk:
     """The risk itself if its covariance is positive definite, or the reason why it is not."""
     if not (np.isfinite(risk.factors).all() and np.isfinite(risk.diagonal).all()):
@@ -272,89 +259,86 @@ def _sound(risk: Risk) -> Risk:
     return risk
 
 
-def _exits(book: pd.Series, forced: Mapping[str, float] | pd.Series, known: pd.Index) -> pd.Series:
-    """Why each holding must be sold; empty where it need not."""
-    why = np.full(len(book), "", dtype=object)
-    why[known.get_indexer(book.index) < 0] = "no forecast"
-    why[[symbol in forced for symbol in book.index]] = "forced"
-    return pd.Series(why, index=book.index, dtype="str")
-
-
-def _unsold(orphans: pd.Series, limits: Limits) -> pd.Series:
-    """What the turnover cap leaves of holdings that nobody can judge any more, pro rata."""
+def _unsold(names: Names, limits: Limits) -> np.ndarray:
+    """What the turnover cap leaves of holdings that nobody can judge any more, (n,), pro rata."""
+    orphans = np.where(names.judged | names.forced, 0.0, names.held)
     total = orphans.sum()
-    return orphans * (1 - limits.turnover / total) if total > limits.turnover else orphans[:0]
+    return orphans * (1 - limits.turnover / total if total > limits.turnover else 0.0)
 
 
-def _ceilings(
-    symbols: pd.Index,
-    free: pd.Series,
-    tradable: pd.Series,
-    forced: Mapping[str, float] | pd.Series,
-    limits: Limits,
-) -> np.ndarray:
-    """The most of each name that may be held after the trade, apart from the cap on all."""
-    held = free.reindex(symbols, fill_value=0.0).to_numpy(dtype=float)
-    may_buy = tradable.reindex(symbols, fill_value=False).to_numpy(dtype=bool)
-    wanted = ~symbols.isin(list(forced.keys()))
-    return np.where(may_buy & wanted & (limits.gross >= limits.min_weight), 1.0, held)
+def _day(names: Names, left: np.ndarray, limits: Limits) -> Day:
+    """The numbers of the programme: of the names that can be judged."""
+    judged = np.flatnonzero(names.judged)
+    known = _sound(_of_risk(names.risk, names.at[judged]))
+    held, forced = names.held[judged], names.forced[judged]
+    free = np.where(forced, 0.0, held)
+    wanted = names.tradable[judged] & ~forced & (limits.gross >= limits.min_weight)
+    orphans = np.where(names.judged | names.forced, 0.0, names.held)
+    sectors = np.arange(len(names.sectors))
+    return Day(
+        symbols=names.symbols[judged],
+        expected_return=names.expected_return[judged],
+        error=names.error[judged],
+        factors=known.factors,
+        diagonal=known.diagonal,
+        held=free,
+        upper=np.where(wanted, 1.0, free),
+        sectors=names.sectors,
+        member=(sectors[:, None] == names.group[judged]).astype(float),
+        horizon=known.horizon_sessions,
+        sold=float((orphans - left).sum()),
+        idle=float(left.sum()),
+        idle_sector=np.bincount(names.group, left, len(sectors)),
+    )
 
 
-def _membership(symbols: pd.Index, left: pd.Series, sectors: pd.Series) -> dict[str, Any]:
-    group = sectors.to_numpy(dtype=object)
-    of = group[sectors.index.get_indexer(symbols)]
-    of_left = group[sectors.index.get_indexer(left.index)]
-    names = np.array(sorted({*of, *of_left}), dtype=object)
-    return {
-        "sectors": pd.Index(names, dtype="str"),
-        "member": (names[:, None] == of[None, :]).astype(float),
-        "idle_sector": (names[:, None] == of_left[None, :]).astype(float) @ left.to_numpy(float),
-    }
+def _of_risk(risk: Risk, at: np.ndarray) -> Risk:
+    """The risk of some names; itself where that is all of them in order."""
+    if len(at) == len(risk.diagonal) and (at == np.arange(len(at))).all():
+        return risk
+    return replace(
+        risk,
+        symbols=risk.symbols[at],
+        factors=risk.factors[:, at],
+        diagonal=risk.diagonal[at],
+    )
 
 
 def _solution(
     found: search.Found,
     day: Day,
-    left: pd.Series,
-    book: pd.Series,
-    exits: pd.Series,
-    sectors: pd.Series,
-    risk: Risk,
+    names: Names,
+    left: np.ndarray,
     limits: Limits,
     places: int,
     solver: str,
 ) -> Solution:
-    chosen = pd.Series(found.weights, index=day.symbols)
-    index = day.symbols[found.weights > 0].union(book.index)
-    at = day.symbols.get_indexer(index)
-
-    def of(values: np.ndarray) -> pd.Series:
-        """Values by symbol of the day, 0 where it does not know a name."""
-        return pd.Series(np.where(at >= 0, values[at], 0.0), index=index)
-
-    weights = of(found.weights)
-    if len(left):
-        weights = weights.add(left, fill_value=0.0)
-    before = book.reindex(index, fill_value=0.0)
-    why = exits.reindex(index, fill_value="")
-    free = why.to_numpy(dtype=object) != "forced"
-    turnover = float((weights - before)[free].abs().sum())
-    groups = sectors.loc[index].astype("str")
-    standing = rules.standing(weights, groups, risk, turnover)
+    weights = left.copy()
+    weights[names.judged] += found.weights
+    shown = np.flatnonzero((weights > 0) | (names.held > 0))
+    volatility, share = _volatility(names, weights, left)
+    trades = np.abs(weights - names.held)
+    forced = names.forced & (names.held > 0)
+    rows = Rows(
+        symbols=names.symbols[shown],
+        weights=weights[shown],
+        held=names.held[shown],
+        sectors=names.sectors[names.group[shown]],
+        expected_return=np.where(names.judged, names.expected_return, 0.0)[shown],
+        risk_share=share[shown],
+        exits=_exits(names)[shown],
+    )
+    turnover = float(trades[~forced].sum())
+    standing = rules.standing_of(rows.weights, rows.sectors, volatility, turnover)
     return Solution(
-        weights=weights,
-        held=before,
-        sectors=groups,
-        expected_return=of(day.expected_return),
-        risk_share=risk.shares(chosen).reindex(index, fill_value=0.0),
-        exits=why,
+        rows=rows,
         objective=found.objective,
         upper_bound=found.upper_bound,
-        breaches=_breaches(weights, left, groups, standing, limits),
+        breaches=_breaches(rows, names.symbols[left > 0], left, standing, limits),
         duals=_prices(found.duals, day),
         limits=limits,
         standing=standing,
-        forced_turnover=float(before[~free].sum()),
+        forced_turnover=float(names.held[forced].sum()),
         seconds=found.seconds,
         status=found.status,
         proof=found.proof,
@@ -364,24 +348,47 @@ def _solution(
     )
 
 
+def _exits(names: Names) -> np.ndarray:
+    """Why each holding must be sold; empty where it need not."""
+    why = np.full(len(names.held), "", dtype=object)
+    why[~names.judged] = "no forecast"
+    why[names.forced] = "forced"
+    why[names.held <= 0] = ""
+    return why
+
+
+def _volatility(names: Names, weights: np.ndarray, left: np.ndarray) -> tuple[float, np.ndarray]:
+    """Annual volatility of all that has a risk, and each name's share of the variance of what was
+    chosen, (n,)."""
+    held = np.flatnonzero((weights > 0) & (names.at >= 0))
+    at, w = names.at[held], weights[held]
+    factors, diagonal = names.risk.factors[:, at], names.risk.diagonal[at]
+    scale = SESSIONS_PER_YEAR / names.risk.horizon_sessions
+    variance = np.sum((factors @ w) ** 2) + diagonal @ w**2
+    chosen, share = w - left[held], np.zeros(len(weights))
+    parts = chosen * (factors.T @ (factors @ chosen) + diagonal * chosen)
+    share[held] = parts / parts.sum() if parts.sum() > 0 else 0.0
+    return float(np.sqrt(variance * scale)), share
+
+
 def _breaches(
-    weights: pd.Series,
-    left: pd.Series,
-    groups: pd.Series,
+    rows: Rows,
+    orphans: np.ndarray,
+    left: np.ndarray,
     standing: dict[str, float],
     limits: Limits,
 ) -> tuple[Breach, ...]:
     """Those of the rules, naming what is over them, and holdings that cannot be judged."""
     over = {
-        "max_weight": weights > limits.max_weight + rules.TOLERANCE,
-        "min_weight": (weights > 0) & (weights < limits.min_weight),
+        "max_weight": rows.weights > limits.max_weight + rules.TOLERANCE,
+        "min_weight": (rows.weights > 0) & (rows.weights < limits.min_weight),
     }
     found = [
-        replace(b, detail=", ".join(weights.index[over[b.rule]])) if b.rule in over else b
-        for b in rules.breaches(standing, limits, weights)
+        replace(b, detail=", ".join(rows.symbols[over[b.rule]])) if b.rule in over else b
+        for b in rules.breaches(standing, limits, rows.weights)
     ]
-    if len(left):
-        found.append(rules.unjudged(left, limits))
+    if len(orphans):
+        found.append(rules.unjudged(orphans, float(left.sum()), limits))
     return tuple(found)
 
 

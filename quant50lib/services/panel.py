@@ -44,7 +44,11 @@ class Panel:
 
     def only(self, symbols: pd.Index | list[str]) -> Panel:
         """The same panel for some of its symbols."""
-        return self.each(lambda values: values[list(symbols)])
+        kept = pd.Index(symbols, dtype=self.symbols.dtype)
+        at = self.symbols.get_indexer(kept)
+        if (at < 0).any():
+            raise KeyError(f"{list(kept[at < 0])} not in the panel")
+        return self.each(lambda v: pd.DataFrame(v.to_numpy()[:, at], v.index, kept))
 
     def each(self, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Panel:
         """The same panel with every matrix changed."""

@@ -58,9 +58,10 @@ def breaches(
     free = ~rows["intent"].isin(OUTSIDE)
     turnover = float((after - rows["held"].fillna(0.0))[free].abs().sum())
     sectors = rows["sector"].fillna("unknown")
-    return rules.breaches(rules.standing(after, sectors, risk, turnover), limits, after)
+    standing = rules.standing(after, sectors, risk, turnover)
+    return rules.breaches(standing, limits, after.to_numpy(dtype=float))
 
 
 def risk_of(day: Day) -> Risk:
     """The risk that a day was solved with."""
-    return Risk(day.symbols, day.factors, day.diagonal, day.horizon)
+    return Risk(pd.Index(day.symbols, dtype="str"), day.factors, day.diagonal, day.horizon)

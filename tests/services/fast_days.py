@@ -69,14 +69,14 @@ def _day(rng: np.random.Generator, n: int, held: int, settings: OptimizeSettings
         book = np.minimum(book, 1.1 * settings.max_weight)
     alpha = rng.choice([0.0, 0.02, 0.1]) * own * rng.normal(size=n)
     return Day(
-        symbols=pd.Index([f"S{i:04d}" for i in range(n)]),
+        symbols=np.array([f"S{i:04d}" for i in range(n)], dtype=object),
         expected_return=rng.choice([0.0, 0.001]) + alpha,
         error=own * rng.uniform(0, 0.3, n),
         factors=factors,
         diagonal=0.2 * own**2,
         held=book,
         upper=np.ones(n),
-        sectors=pd.Index([f"G{i}" for i in range(sectors)]),
+        sectors=np.array([f"G{i}" for i in range(sectors)], dtype=object),
         member=member,
         horizon=5,
         sold=rng.choice([0.0, 0.01]),

@@ -118,14 +118,14 @@ def day_of(case: Case) -> Day:
     groups = pd.Series(case.sectors)[index].to_numpy()
     kinds = np.unique(groups)
     return Day(
-        symbols=index,
+        symbols=index.to_numpy(dtype=object),
         expected_return=case.expected_return.to_numpy(),
         error=case.error.to_numpy(),
         factors=case.risk.factors,
         diagonal=case.risk.diagonal,
         held=pd.Series(case.held, dtype=float).reindex(index).fillna(0.0).to_numpy(),
         upper=np.ones(len(index)),
-        sectors=pd.Index(kinds),
+        sectors=np.array(kinds, dtype=object),
         member=(kinds[:, None] == groups[None, :]).astype(float),
         horizon=5,
         idle_sector=np.zeros(len(kinds)),
