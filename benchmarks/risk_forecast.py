@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
+from scipy.optimize import minimize, nnls
 
 from quant50lib.services import covariance, inference, optimize, risk
 from quant50lib.services.covariance import Risk
@@ -214,18 +214,50 @@ def _row(book: str, forecast: str, z: np.ndarray, gap: np.ndarray) -> dict:
     }
 
 
+def elasticities(seen: list[Seen]) -> list[dict]:
+    """How a book's variance follows the market's: ``z^2 ~ level x scale^b`` by the same loss, b one
+    number where the scale (both ways, 21 sessions) is below 1 and another above."""
+    free = CHOSEN.model_copy(update={"fast_scale_sessions": 21, "fast_scale_min": 0.0})
+    scale = np.log([covariance.fast_scale(s.market, free) for s in seen])
+    sides = np.column_stack([np.ones(len(seen)), np.minimum(scale, 0), np.maximum(scale, 0)])
+    rows = []
+    for book in BOOKS:
+        squares = np.array([(s.returns[book] / s.slow[book]) ** 2 for s in seen])[QUARTER:]
+
+        def loss(b: np.ndarray, squares: np.ndarray = squares) -> float:
+            logs = sides[QUARTER:] @ b
+            return float(np.mean(squares * np.exp(-logs) + logs))
+
+        found = minimize(loss, [0.0, 0.5, 0.5], method="Nelder-Mead").x
+        for side, value in zip(("below", "above"), found[1:], strict=True):
+            rows.append(
+                {
+                    "measure": f"{book}: elasticity of its variance, market {side} its usual",
+                    "ours": float(value),
+                    "peer": "in proportion",
+                    "theirs": 1.0,
+                    "unit": "",
+                    "ratio": float(value),
+                    "target": None,
+                }
+            )
+    return rows
+
+
 def table(rows: list[dict]) -> str:
     """The rows as Markdown."""
     lines = [
         "| book | forecast | realised over ex-ante | over 63 sessions | QLIKE, 95 % |",
         "|---|---|--:|--:|--:|",
     ]
-    for row in rows:
+    for row in (row for row in rows if "book" in row):
         (least, most), (low, high) = row["windows"], row["qlike_interval"]
         lines.append(
             f"| {row['book']} | {row['forecast']} | {row['ratio']:.3f} | {least:.2f} to {most:.2f} "
             f"| {row['qlike']:+.3f} [{low:+.3f}, {high:+.3f}] |"
         )
+    lines += ["", "| | |", "|---|--:|"]
+    lines += [f"| {row['measure']} | {row['ours']:.2f} |" for row in rows if "book" not in row]
     return "\n".join(lines)
 
 
@@ -238,7 +270,8 @@ def main() -> None:
     asked.add_argument("--names", type=int, default=100)
     asked.add_argument("--table", action="store_true")
     given = asked.parse_args()
-    rows = judged(list(watched(panel_of(given.file, given.names), given.first, given.last)))
+    seen = list(watched(panel_of(given.file, given.names), given.first, given.last))
+    rows = judged(seen) + elasticities(seen)
     print(table(rows) if given.table else json.dumps(rows, indent=1))
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from quant50lib import contracts
 from quant50lib.contracts import Table
+from quant50lib.services import alarm
 from quant50lib.services.panel import Panel
 from quant50lib.settings import Settings
 from quant50lib.utils import dates
@@ -390,6 +391,38 @@ def day(
     return Day(run_date, panel, tables)
 
 
+def exposure(wanted: pd.DataFrame) -> dict[str, Any]:
+    """What notebook 05 records of the weights wanted."""
+    held = wanted[wanted["weight"] > 0]
+    said: dict[str, Any] = {"largest_name": "", "largest_weight": 0.0}
+    if len(held):
+        top = held.loc[held["weight"].idxmax()]
+        said = {"largest_name": top["symbol"], "largest_weight": float(top["weight"])}
+    losses = ((0.95, 0.0071, 0.0098), (0.99, 0.0124, 0.0151))
+    for level, at_risk, beyond in losses:
+        for view, factor in (("historical", 1.0), ("parametric", 0.9)):
+            said[f"value_at_risk_{level:.0%}_{view}".replace("%", "_percent")] = factor * at_risk
+            name = f"expected_shortfall_{level:.0%}_{view}".replace("%", "_percent")
+            said[name] = factor * beyond
+    return said | {
+        "beta": 0.82,
+        "herfindahl": 0.03,
+        "effective_names": 33.3,
+        "slowest_name_to_exit": said["largest_name"],
+        "sessions_to_exit": 0.012,
+        "sessions_to_exit_95_percent": 0.004,
+    }
+
+
+def surprises(account: pd.DataFrame, volatility: float = 0.08) -> pd.DataFrame:
+    """What `pipeline.surprises` finds: a forecast for every session after the first."""
+    lines = account.set_index("session")
+    returns = lines["equity"].pct_change()
+    forecast = pd.Series(volatility, lines.index).where(returns.notna())
+    surprise = returns / (forecast / np.sqrt(252))
+    return pd.DataFrame({"return": returns, "forecast": forecast, "surprise": surprise})
+
+
 class FakeStage:
     """What `pipeline.open_stage` hands to the report notebook, from a made-up day."""
 
@@ -414,7 +447,20 @@ class FakeStage:
 
     def scraps(self) -> dict[str, dict[str, Any]]:
         brakes = {"kill_switch": None, "frozen": ["ABC: the broker has not applied the split"]}
-        return {"ingest": {"books": {"to_look_at": []}}, "execute": {"brakes": brakes}}
+        return {
+            "ingest": {"books": {"to_look_at": []}},
+            "optimize": {"exposure": exposure(self.made[contracts.Target])},
+            "execute": {"brakes": brakes},
+        }
+
+    @property
+    def surprises(self) -> pd.DataFrame:
+        return surprises(self.made[contracts.Equity])
+
+    @property
+    def alarm(self) -> alarm.Standing:
+        known = self.surprises["surprise"]
+        return alarm.standing(known[known.index.year == self.run_date.year], 0.05)
 
     def record(self, name: str, **metrics: Any) -> SimpleNamespace:
         self.recorded[name] = metrics

@@ -30,7 +30,7 @@ from quant50lib.pipeline import archive, challenge, desk, scraps, scratch, shado
 from quant50lib.pipeline.archive import OPEN
 from quant50lib.pipeline.reconcile import page_name
 from quant50lib.pipeline.surprises import surprises
-from quant50lib.services import book, data, execute, leak, model, report
+from quant50lib.services import alarm, book, data, execute, leak, model, report
 from quant50lib.services import universe as membership
 from quant50lib.services.book import Memory
 from quant50lib.services.model import LoadedModel, Trained, TrainingSet
@@ -320,6 +320,12 @@ class StageContext:
         equity = self.read(Equity)
         known = equity[:0] if self.shadow or self.scratch else equity
         return surprises(self.home, known, self.run_date)
+
+    @property
+    def alarm(self) -> alarm.Standing:
+        """Whether the volatility forecast has held in this year."""
+        known = self.surprises.loc[self.surprises.index.year == self.run_date.year, "surprise"]
+        return alarm.standing(known, self.settings.risk.alarm_error)
 
     def ingest(self) -> IngestSummary:
         """Fetch what is missing up to the session; a second call fetches nothing."""

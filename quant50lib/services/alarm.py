@@ -36,6 +36,8 @@ SIDES: tuple[Side, ...] = ("too low", "too high")
 RULES: dict[Side, str] = {"too low": "forecast_too_low", "too high": "forecast_too_high"}
 #: shares of the fortune that are bet; the best for volatilities 2, 1.5 and 1.2 times the forecast
 BETS = (0.15, 0.08, 0.03)
+#: sessions of the ratio that is told
+QUARTER = 63
 #: a larger squared surprise counts as this much, where the forecast may be too high
 CLIP = 9.0
 #: E[min(z^2, CLIP)] for Student's t with 4 degrees of freedom and variance 1
@@ -154,7 +156,7 @@ def events(
     ]
 
 
-def realised_over_forecast(surprises: pd.Series, sessions: int = 63) -> float:
+def realised_over_forecast(surprises: pd.Series, sessions: int = QUARTER) -> float:
     """Root of the mean squared surprise of the last sessions; NaN without any."""
     known = surprises.dropna().to_numpy()[-sessions:]
     return math.sqrt(float(np.mean(known**2))) if len(known) else math.nan

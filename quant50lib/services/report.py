@@ -35,6 +35,11 @@ all         use_style()                             beside(*parts, widths=()) ·
                              orders_line(Order, run_date) · limits_line(Limit)
                              risk_line(RiskState, RiskEvent) · data_line(Finding)
                              attention_line(stage.scraps())
+                             alarm_line(stage.alarm)
+            exposures(stage.scraps(), benchmark, equity_usd), of
+                             exposure_table(told, benchmark) · tail_table(told, equity_usd)
+            forecast_held(stage.surprises, stage.alarm, limit), of
+                             forecast_figure(returns, forecast, limit) · alarm_table(stage.alarm)
             equity_figure(Equity, benchmark_returns, benchmark)
             pnl_figure(Equity, sessions=60)         invested_figure(Equity, sessions=252)
             kpis_table(Kpi)                         holdings_table(Holding, Universe, limit=15)
@@ -75,6 +80,15 @@ from quant50lib.services.figures_model import (
     signal_turnover_figure,
     skill_figure,
 )
+from quant50lib.services.figures_risk import (
+    alarm_line,
+    alarm_table,
+    exposure_table,
+    exposures,
+    forecast_figure,
+    forecast_held,
+    tail_table,
+)
 from quant50lib.services.report_attention import attention_line, attention_table
 from quant50lib.services.report_header import (
     books,
@@ -108,6 +122,8 @@ from quant50lib.services.report_tables import (
 __all__ = [
     "Chart",
     "Html",
+    "alarm_line",
+    "alarm_table",
     "attention_line",
     "attention_table",
     "base_rate_figure",
@@ -130,12 +146,16 @@ __all__ = [
     "drift_table",
     "equity_figure",
     "events_table",
+    "exposure_table",
+    "exposures",
     "extremes_table",
     "facts_table",
     "fills_table",
     "findings_table",
     "folds_figure",
     "folds_table",
+    "forecast_figure",
+    "forecast_held",
     "gates_table",
     "header",
     "holdings_table",
@@ -169,6 +189,7 @@ __all__ = [
     "skill_figure",
     "stack",
     "summary",
+    "tail_table",
     "titled",
     "trades_figure",
     "usd",

@@ -180,7 +180,7 @@ def events_table(events: pd.DataFrame, limit: int = 15) -> Html:
         "against": Column("Against"),
         "detail": text("What it did", wrap=True),
     }
-    return table(rows, columns, limit, "no stop-loss, brake or halt acted")
+    return table(rows, columns, limit, "no stop-loss, brake, halt or alarm")
 
 
 def _event_value(rule: str, value: float) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.collections import PathCollection
 
 from quant50lib import contracts
-from quant50lib.services import metrics, report
+from quant50lib.services import alarm, metrics, report
 from quant50lib.services.figures_book import ordered, rule_name, usage
 from quant50lib.services.figures_market import coverage
 from quant50lib.services.report_html import Column, table, text
@@ -119,6 +119,7 @@ def test_a_figure_costs_little(made: frames.Day) -> None:
     assert time.process_time() - begun < 0.6  # twice what we aim at: the machine is shared
 
 
+NOTHING = pd.Series(dtype=float, index=pd.DatetimeIndex([]))
 EMPTY = {
     "coverage": lambda: report.coverage_figure(pd.DataFrame(), 0.95),
     "quarantine": lambda: report.quarantine_figure(contracts.Finding.empty(), pd.DataFrame()),
@@ -142,6 +143,7 @@ EMPTY = {
     "risk": lambda: report.risk_figure(contracts.Target.empty()),
     "limits": lambda: report.limits_figure(contracts.Limit.empty()),
     "orders": lambda: report.orders_figure(contracts.Order.empty()),
+    "forecast": lambda: report.forecast_figure(NOTHING, NOTHING, 0.1),
     "equity": lambda: report.equity_figure(contracts.Equity.empty(), pd.Series(dtype=float)),
     "pnl": lambda: report.pnl_figure(contracts.Equity.empty()),
     "invested": lambda: report.invested_figure(contracts.Equity.empty()),
@@ -761,3 +763,73 @@ def test_a_desk_at_rest_says_so_and_a_run_without_account_claims_nothing() -> No
     for scraps in ({}, {"execute": {"brakes": {}}}):
         said, urgent = report.attention_line(scraps)
         assert "not asked" in said and "switch" not in said and not urgent
+
+
+# ── what the book risks ──────────────────────────────────────────────────────────────────────────
+
+
+def test_exposures_are_those_that_were_recorded(made: frames.Day) -> None:
+    wanted = made[contracts.Target]
+    told = {"optimize": {"exposure": frames.exposure(wanted)}}
+    said = words(report.exposures(told, "SPY", 200_000.0))
+    top = wanted.loc[wanted["weight"].idxmax()]
+    assert f"{top['symbol']}, {report.pct(top['weight'], 2)}" in said
+    assert "Beta to SPY 0.82" in said and "Effective names 33.3" in said
+    assert "Sessions to sell all under 0.1" in said
+    assert "Value at risk, 95% 0.71% · $1,420 0.64% · $1,278" in said
+    assert "Expected shortfall, 99% 1.51% · $3,020 1.36% · $2,718" in said
+    thin = {**frames.exposure(wanted), "sessions_to_exit": math.inf}
+    thin["sessions_to_exit_95_percent"] = 3.21
+    said = words(report.exposure_table({"optimize": {"exposure": thin}}, "SPY"))
+    assert "Sessions to sell 95% 3.2" in said and "Sessions to sell all no end" in said
+
+
+def test_without_a_book_there_is_no_exposure() -> None:
+    nothing = frames.exposure(contracts.Target.empty())
+    for told in ({}, {"optimize": {"exposure": nothing}}):
+        said = words(report.exposures(told, "SPY", 1e5))
+        assert said.count("there is no exposure") == 2
+
+
+def test_the_forecast_is_drawn_beside_what_came(made: frames.Day) -> None:
+    account = frames.equity(RUN_DATE, 120)
+    known = frames.surprises(account, 0.08).iloc[1:]
+    figure = report.forecast_figure(known["return"], known["forecast"], 0.10)
+    forecast, realised = figure.axes[0].lines[:2]
+    assert forecast.get_ydata() == pytest.approx(0.08)
+    assert realised.get_ydata()[-1] == pytest.approx(
+        np.std(known["return"].to_numpy()[-21:], ddof=1) * math.sqrt(252)
+    )
+    ratio = math.sqrt(np.mean(known["return"] ** 2)) * math.sqrt(252) / 0.08
+    assert titles(figure).endswith(f"realised over forecast {ratio:.2f}")
+
+
+@pytest.mark.parametrize(("volatility", "side"), [(0.02, "too low"), (0.4, "too high")])
+def test_an_alarm_is_told_and_is_urgent(volatility: float, side: str) -> None:
+    known = frames.surprises(frames.equity(RUN_DATE, 112), volatility)["surprise"]
+    stand = alarm.standing(known[known.index.year == RUN_DATE.year], 0.05)
+    said, urgent = report.alarm_line(stand)
+    assert urgent and f"ALARM: volatility is forecast {side}" in said
+    table = words(report.alarm_table(stand))
+    assert f"Alarm of the year forecast {side}" in table and "of 20" in table
+
+
+def test_without_an_alarm_the_line_is_quiet() -> None:
+    nothing = alarm.standing(NOTHING, 0.05)
+    assert report.alarm_line(nothing) == (
+        "Forecast of risk: not yet held against a session of this year.",
+        False,
+    )
+    assert "nothing to hold it against" in words(report.alarm_table(nothing))
+    calm = alarm.standing(pd.Series([1.0, -1.0], index=pd.DatetimeIndex(["2024-1-2", "2024-1-3"])), 0.05)
+    assert report.alarm_line(calm) == (
+        "Forecast of risk: realised over forecast volatility 1.00 over 2 sessions, no alarm.",
+        False,
+    )
+
+
+def test_an_event_of_the_alarm_shows_its_evidence() -> None:
+    row = {"session": RUN_DATE, "rule": "forecast_too_low", "symbol": "", "value": 23.4}
+    row |= {"limit": 20.0, "detail": "realised over forecast volatility 1.40"}
+    said = words(report.events_table(frames.as_table(contracts.RiskEvent, [row])))
+    assert "forecast-too-low book 23.4 20.0" in said
