@@ -137,7 +137,7 @@ def events(
     before : RiskEvent
         Of earlier sessions.
     """
-    known = surprises[:session]
+    known = surprises[surprises.index <= session] if len(surprises) else surprises
     if not len(known) or known.index[-1] != session:
         return []
     ratio = realised_over_forecast(known)

@@ -93,9 +93,7 @@ def tail_table(told: Scraps, equity_usd: float) -> Html:
 
 def exposures(told: Scraps, benchmark: str, equity_usd: float) -> Html:
     """Both beside each other."""
-    return beside(
-        exposure_table(told, benchmark), tail_table(told, equity_usd), widths=(2.7, 4.3)
-    )
+    return beside(exposure_table(told, benchmark), tail_table(told, equity_usd), widths=(2.7, 4.3))
 
 
 def alarm_line(stand: alarm.Standing) -> Line:
@@ -137,6 +135,8 @@ def forecast_held(surprises: pd.DataFrame, stand: alarm.Standing, limit: float) 
         Annual volatility.
     """
     known = surprises[surprises["return"].notna()]
+    if not known["forecast"].notna().any():
+        return note("no session had a forecast yet: there is no volatility to hold it against")
     drawn = forecast_figure(known["return"], known["forecast"], limit, 4.3)
     return beside(drawn, alarm_table(stand), widths=(4.3, 2.7))
 

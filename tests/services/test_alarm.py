@@ -94,6 +94,7 @@ def test_an_alarm_is_told_once_a_year_on_either_side(size: float, side: alarm.Si
     standing = alarm.standing(surprises["2020"], ERROR)
     assert standing.raised == side and standing.realised_over_forecast == pytest.approx(size)
     assert alarm.standing(surprises[:0], ERROR).raised == ""
+    assert alarm.events(pd.Series(dtype=float), sessions[0], ERROR, RiskEvent.empty()) == []
 
 
 @pytest.mark.parametrize("law", [normal, fat, clustered], ids=lambda law: law.__name__)

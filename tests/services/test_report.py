@@ -821,7 +821,9 @@ def test_without_an_alarm_the_line_is_quiet() -> None:
         False,
     )
     assert "nothing to hold it against" in words(report.alarm_table(nothing))
-    calm = alarm.standing(pd.Series([1.0, -1.0], index=pd.DatetimeIndex(["2024-1-2", "2024-1-3"])), 0.05)
+    calm = alarm.standing(
+        pd.Series([1.0, -1.0], index=pd.DatetimeIndex(["2024-1-2", "2024-1-3"])), 0.05
+    )
     assert report.alarm_line(calm) == (
         "Forecast of risk: realised over forecast volatility 1.00 over 2 sessions, no alarm.",
         False,
