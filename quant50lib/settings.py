@@ -174,6 +174,13 @@ class ModelSettings(Section):
     drift_max: Positive = Field(
         0.25, description="population stability index above which a feature or score has drifted"
     )
+    calibration_gap_max: Fraction = Field(
+        0.05, description="the gate: share of positive labels less mean score, beyond its error"
+    )
+    calibration_slope_min: NonNegative = Field(
+        0.5, description="the gate: of labels on log odds, beyond its error; below: claims too much"
+    )
+    calibration_slope_max: Positive = Field(2.0, description="the gate: above: claims too little")
 
     @model_validator(mode="after")
     def _probable(self) -> ModelSettings:

@@ -5,7 +5,9 @@ settings, its data and its out-of-fold score. Lines are appended under a lock, s
 never changed. A kill in the middle of a write leaves a torn line: it is recognised, closed by the
 next one, and counted, since a training did happen.
 
-What counts as a *configuration tried*: settings that differ; and, under equal settings and on equal
+What counts as a *configuration tried*: settings that differ in value (a setting that did not exist
+yet when a line was written had the value that is its default now: a new one makes no new trial of an
+old one); and, under equal settings and on equal
 data, scores that differ, since training is deterministic and only an edit of features or notebook can
 have changed them. A repeat is recorded and counts once, and so does the weekly training on newer
 data: nobody chose between them.
@@ -27,6 +29,7 @@ from pydantic import BaseModel
 
 from quant50lib.adapters.registry import plain
 from quant50lib.services.model import Trained
+from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings
 
 FILE = "trials.jsonl"
 #: of the headline figures, what a reader compares trials by
@@ -39,6 +42,14 @@ IDLE = {
     "min_training_sessions",
     "renew_after_sessions",
     "drift_max",
+    "calibration_gap_max",
+    "calibration_slope_min",
+    "calibration_slope_max",
+}
+DEFAULTS: dict[str, BaseModel] = {
+    "features": FeatureSettings(),
+    "label": LabelSettings(),
+    "model": ModelSettings(),
 }
 
 Trial = dict[str, Any]
@@ -74,7 +85,7 @@ class Trials:
         """Configurations tried, `configuration` included though it may not be recorded yet."""
         scores: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for trial in self.all():
-            scores[trial["configuration"]][trial["data_digest"]].add(trial["scores_digest"])
+            scores[_tried(trial)][trial["data_digest"]].add(trial["scores_digest"])
         found = sum(max(len(s) for s in by_data.values()) for by_data in scores.values())
         unseen = configuration is not None and configuration not in scores
         return found + self.torn() + int(unseen)
@@ -109,8 +120,24 @@ def configuration(sections: dict[str, BaseModel]) -> tuple[str, dict[str, Any]]:
     Of a path its name alone is kept: a ledger holds no folder of a machine.
     """
     said = {name: _said(section) for name, section in sections.items()}
+    return _identity(said), said
+
+
+def _identity(said: dict[str, dict[str, Any]]) -> str:
     kept = {name: {k: v for k, v in s.items() if k not in IDLE} for name, s in said.items()}
-    return _digest(json.dumps(kept, sort_keys=True).encode()), said
+    return _digest(json.dumps(kept, sort_keys=True).encode())
+
+
+def _tried(trial: Trial) -> str:
+    """The configuration of a line, settings that are younger than it at their defaults."""
+    said = trial.get("settings")
+    if said is None:
+        return str(trial["configuration"])
+    filled = {
+        name: (_said(DEFAULTS[name]) if name in DEFAULTS else {}) | section
+        for name, section in said.items()
+    }
+    return _identity(filled)
 
 
 def _said(section: BaseModel) -> dict[str, Any]:
@@ -141,6 +168,12 @@ def describe(
         "scores_digest": _digest(np.round(scores, 9).tobytes()),
         "metrics": {name: trained.metrics.get(name) for name in METRICS},
     }
+
+
+def union(*ledgers: bytes) -> bytes:
+    """The lines of several ledgers, each line once, torn ones included: what a restore leaves."""
+    lines = dict.fromkeys(line for ledger in ledgers for line in ledger.splitlines() if line)
+    return b"".join(line + b"\n" for line in lines)
 
 
 def _digest(content: bytes) -> str:

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 
 from quant50lib import __version__
-from quant50lib.adapters import backup, database, snapshots
+from quant50lib.adapters import backup, database, snapshots, trials
 from quant50lib.adapters.backup import Member
 from quant50lib.adapters.store import Store
 from quant50lib.errors import ContractError, SettingsError
@@ -94,7 +94,8 @@ def restore(
 ) -> Saved:
     """Put a backup back. All of it is checked before anything is touched.
 
-    What is replaced moves into a folder of the home; runs and models that the backup lacks stay.
+    What is replaced moves into a folder of the home; runs and models that the backup lacks stay, and
+    so does every line of the ledger of trials.
 
     Raises
     ------
@@ -132,8 +133,17 @@ def _put_back(
         )
     places = [place for part in parts for place in head["parts"][part]]
     aside = _free(home.root / f"replaced-{head['made_at'][:10]}")
+    _keep_trials(home, home.data / backup.UNPACKED)
     backup.swap(home.root, home.data / backup.UNPACKED, places, aside)
     return Saved(file, parts, len(places), aside if aside.exists() else None)
+
+
+def _keep_trials(home: Home, unpacked: Path) -> None:
+    """No trial is forgotten: the ledger that comes back holds the desk's lines beside its own."""
+    here = home.models / trials.FILE
+    there = unpacked / _place(home, here)
+    if here.is_file() and there.is_file():
+        there.write_bytes(trials.union(there.read_bytes(), here.read_bytes()))
 
 
 def _free(path: Path) -> Path:

@@ -272,7 +272,8 @@ def signal_turnover_figure(turnover: pd.DataFrame) -> Chart:
 def overfitting_figure(found: Overfitting, horizon_sessions: int = 5) -> Chart:
     """Annual Sharpe ratio of the best trial of half the blocks, there and in the other half.
 
-    Of returns over `horizon_sessions`.
+    Of returns over `horizon_sessions`. The trials are those compared on this page, not those of the
+    ledger.
     """
     choices, year = found.choices, (252 / horizon_sessions) ** 0.5
     figure = canvas(2.6, HALF)
@@ -283,6 +284,7 @@ def overfitting_figure(found: Overfitting, horizon_sessions: int = 5) -> Chart:
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set(xlabel="Sharpe ratio where it was chosen", ylabel="and where it was not")
     axes.set_title(
-        f"Best of {found.trials} trials: overfit in {pct(found.probability, 0)} of choices"
+        f"Best of {found.trials} shown here: overfit in {pct(found.probability, 0)} "
+        f"of {len(choices)} choices"
     )
     return figure

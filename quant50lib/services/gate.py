@@ -33,8 +33,7 @@ from quant50lib.utils import dates
 #: 0.565 and an IC of 0.128. What lies above these limits is taken for a leak until explained.
 PLAUSIBLE_AUC = 0.56
 PLAUSIBLE_IC = 0.10
-#: mean score against observed share of positives: beyond sampling error, and beyond this
-CALIBRATION_GAP_MAX = 0.05
+#: a bound on calibration is broken when it is by more than so many errors
 GATE_ERRORS = 3.0
 #: fewer sessions after the champion's training compare nothing
 COMMON_SESSIONS_MIN = 21
@@ -152,10 +151,10 @@ def _ahead(challenger: Metrics, champion: Champion) -> tuple[Estimate, str]:
 def faults(metrics: Metrics, settings: ModelSettings, leaks: Sequence[str] = ()) -> list[str]:
     """Why a model may not decide over money, the gravest first; empty: it is sound."""
     auc, ic = float(metrics["auc"]), float(metrics["rank_ic"])
-    gap, gap_error = float(metrics["calibration_gap"]), float(metrics["calibration_gap_error"])
+    gap = Estimate(float(metrics["calibration_gap"]), float(metrics["calibration_gap_error"]))
     drift = float(metrics.get("drift_largest", 0.0))
     found = [f"a leak: {leak}" for leak in leaks]
-    if not np.isfinite([auc, ic, float(metrics["rank_ic_error"]), gap, gap_error]).all():
+    if not np.isfinite([auc, ic, float(metrics["rank_ic_error"]), gap.value, gap.error]).all():
         found.append("its quality could not be measured")
     if auc > PLAUSIBLE_AUC or ic > PLAUSIBLE_IC:
         found.append(
@@ -167,6 +166,18 @@ def faults(metrics: Metrics, settings: ModelSettings, leaks: Sequence[str] = ())
             f"{metrics.get('drift_feature')} has drifted: its stability index of the newest sessions "
             f"against all is {drift:.2f}, above {settings.drift_max:g}; look at the feature"
         )
-    if abs(gap) > max(CALIBRATION_GAP_MAX, GATE_ERRORS * gap_error):
-        found.append(f"{gap:+.3f} more positive labels than the scores say: not calibrated")
-    return found
+    if abs(gap.value) > max(settings.calibration_gap_max, GATE_ERRORS * gap.error):
+        found.append(f"{gap.value:+.3f} more positive labels than the scores say: not calibrated")
+    return found + _slope_faults(metrics, settings)
+
+
+def _slope_faults(metrics: Metrics, settings: ModelSettings) -> list[str]:
+    """Log odds of the labels on those of the scores: ideally one; missing where scores are flat."""
+    slope = float(metrics.get("calibration_slope", np.nan))
+    room = GATE_ERRORS * float(metrics.get("calibration_slope_error", np.nan))
+    said = f"calibration slope {slope:.2f} ± {room:.2f}"
+    if slope + room < settings.calibration_slope_min:
+        return [f"{said}, below {settings.calibration_slope_min:g}: scores claim too much"]
+    if slope - room > settings.calibration_slope_max:
+        return [f"{said}, above {settings.calibration_slope_max:g}: scores claim too little"]
+    return []

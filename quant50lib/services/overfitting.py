@@ -7,6 +7,9 @@ probability of backtest overfitting":
 2. for each choice of half of them, pick the trial with the best Sharpe ratio in that half;
 3. see which place it takes among all trials in the other half;
 4. the probability of overfitting is the share of choices in which it comes in the lower half.
+
+The trials are the return series that are given, side by side over the same sessions. Trainings of
+the past, whose returns nobody kept, are not among them: the deflated Sharpe ratio counts those.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from scipy import stats
 
 from quant50lib.errors import DataQualityError
 
-BLOCKS = 12
+#: at most, and sessions that each must have left
+BLOCKS, SESSIONS_MIN = 12, 3
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,14 @@ class Overfitting:
 
 
 def probability_of_overfitting(
-    returns: pd.DataFrame, blocks: int = BLOCKS, overlap_sessions: int = 0
+    returns: pd.DataFrame, blocks: int | None = None, overlap_sessions: int = 0
 ) -> Overfitting:
     """Of trials' return series, (n_sessions, n_trials), one column a trial.
 
     Parameters
     ----------
     blocks
-        Even; C(blocks, blocks / 2) choices are tried.
+        Even; C(blocks, blocks / 2) choices are tried. None: 12, or as many as few sessions allow.
     overlap_sessions
         Sessions left out at the end of each block because their returns reach into the next one:
         horizon - 1 for returns over a horizon that are decided at every session.
@@ -58,11 +62,13 @@ def probability_of_overfitting(
     ValueError
         An odd number of blocks.
     """
+    values = returns.dropna().to_numpy(dtype=float)
+    if blocks is None:
+        blocks = most_blocks(len(values), overlap_sessions)
     if blocks < 2 or blocks % 2:
         raise ValueError(f"{blocks} blocks cannot be halved: choose an even number")
-    values = returns.dropna().to_numpy(dtype=float)
     shortest = len(values) // blocks - overlap_sessions
-    if values.shape[1] < 2 or shortest < 3:
+    if values.shape[1] < 2 or shortest < SESSIONS_MIN:
         raise DataQualityError(
             f"{values.shape[1]} trials over {len(values)} sessions cannot be compared in {blocks} "
             "blocks: keep the returns of at least two, for longer, or use fewer blocks"
@@ -84,6 +90,11 @@ def probability_of_overfitting(
         values.shape[1],
         choices,
     )
+
+
+def most_blocks(sessions: int, overlap_sessions: int) -> int:
+    """The even number of blocks, 2 to 12, into which so many sessions can be cut."""
+    return max(2, min(BLOCKS, sessions // (SESSIONS_MIN + overlap_sessions) // 2 * 2))
 
 
 def _sharpes(values: np.ndarray, blocks: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:

@@ -86,9 +86,42 @@ def sections(**model) -> dict:
     }
 
 
+def line(at: dict, scores: str = "s1") -> dict:
+    digest, said = trials.configuration(at)
+    return trial(digest, scores=scores) | {"settings": json.loads(json.dumps(said))}
+
+
+def test_a_setting_that_is_younger_than_a_line_makes_no_new_trial(tmp_path):
+    """An old line lacks it and had another digest; at its default nothing differs from it."""
+    old = line(sections()) | {"configuration": "digest of older days"}
+    del old["settings"]["model"]["search"], old["settings"]["features"]["names"]
+    ledger = Trials(tmp_path)
+    ledger.record(old)
+    ledger.record(line(sections()))
+    assert ledger.count() == ledger.count(trials.configuration(sections())[0]) == 1
+    ledger.record(line(sections(search="small"), "s2"))
+    assert ledger.count() == 2
+    ledger.record(line(sections(trees=151), "s3"))
+    assert ledger.count() == 3
+
+
+def test_a_union_holds_every_line_once(tmp_path):
+    one, two = (Trials(tmp_path / name) for name in "ab")
+    for ledger, names in ((one, "xyz"), (two, "zw")):
+        for name in names:
+            ledger.record(trial(name))
+    torn = two.path.read_bytes()[:-9]
+    both = Trials(tmp_path / "c")
+    both.path.parent.mkdir()
+    both.path.write_bytes(trials.union(one.path.read_bytes(), torn))
+    assert [t["configuration"] for t in both.all()] == list("xyz") and both.torn() == 1
+    assert both.count() == 4
+    assert trials.union(both.path.read_bytes(), torn) == both.path.read_bytes()
+
+
 def test_a_configuration_is_what_shapes_a_score():
     base, said = trials.configuration(sections())
-    assert trials.configuration(sections(threads=7, max_age_sessions=9))[0] == base
+    assert trials.configuration(sections(threads=7, calibration_gap_max=0.1))[0] == base
     for change in ({"trees": 151}, {"seed": 51}, {"learner": "ranker"}, {"n_splits": 6}):
         assert trials.configuration(sections(**change))[0] != base
     assert json.loads(json.dumps(said))["model"]["trees"] == 150

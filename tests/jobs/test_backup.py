@@ -14,6 +14,7 @@ import pytest
 from quant50lib.adapters import backup as archive_file
 from quant50lib.adapters.journal import Ledger
 from quant50lib.adapters.store import Store
+from quant50lib.adapters.trials import Trials
 from quant50lib.errors import ArchiveError, ContractError, SettingsError
 from quant50lib.jobs import backup
 from quant50lib.pipeline import archive
@@ -82,6 +83,23 @@ def test_a_desk_comes_back_whole_in_another_place(home, tmp_path):
     assert content(other) == before and done.aside is None
     assert archive.verify(other) == []
     assert not (other.data / archive_file.UNPACKED).exists()
+
+
+def test_a_restore_forgets_no_trial(home):
+    """Trials after the backup stay beside those of it, which a quant had taken away."""
+    ledger = Trials(home.models)
+    trial = {"data_digest": "d", "scores_digest": "s"}
+    for name in ("early", "removed"):
+        ledger.record(trial | {"configuration": name})
+    file = save(home)
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.path.write_bytes(lines[0])
+    ledger.record(trial | {"configuration": "later"})
+    backup.restore(home, SETTINGS, file, ("models",))
+    assert [t["configuration"] for t in ledger.all()] == ["early", "removed", "later"]
+    ledger.path.unlink()
+    backup.restore(home, SETTINGS, file, ("models",))
+    assert ledger.count() == 2
 
 
 def damage(path: Path, how: str) -> None:

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from quant50lib.errors import DataQualityError
+from quant50lib.services import (
+    evaluation,
+)
 from quant50lib.services import evaluation_attribution as attribution
 from quant50lib.services import (
     evaluation_books,
@@ -277,8 +280,40 @@ def test_trials_that_cannot_be_compared_are_refused():
         probability_of_overfitting(one)
     with pytest.raises(DataQualityError, match="fewer blocks"):
         probability_of_overfitting(pd.DataFrame(np.zeros((30, 3))), 12)
+    with pytest.raises(DataQualityError, match="over 13 sessions"):
+        probability_of_overfitting(pd.DataFrame(np.zeros((13, 3))), overlap_sessions=4)
     with pytest.raises(ValueError, match="even"):
         probability_of_overfitting(one, 5)
+
+
+@pytest.mark.parametrize(("sessions", "choices"), [(84, 924), (83, 252), (40, 6), (14, 2)])
+def test_few_sessions_make_fewer_blocks(sessions, choices):
+    """Of each block four sessions reach into the next and three are left."""
+    returns = pd.DataFrame(np.random.default_rng(0).normal(size=(sessions, 3)))
+    assert len(probability_of_overfitting(returns, overlap_sessions=4).choices) == choices
+
+
+@pytest.mark.parametrize("sessions", [30, 60])
+def test_the_whole_page_of_a_short_history_can_be_shown(sessions):
+    """What notebook 04 asks, of so few sessions out of fold in five folds, without momentum."""
+    panel = factories.panel(12, sessions + 6, 1)
+    rows = scored(panel, folds=5)
+    found = evaluation.evaluate(rows, 5, 1, 0)
+    sectors = pd.Series("one", sorted(rows.symbol.unique()))
+    trials = evaluation_books.active_returns(rows.assign(other=-rows.score), ["score", "other"])
+    spread = found.metrics["decile_spread_error"]
+    for shown in (
+        report.rank_ic_figure(found.ic_by_session, 5),
+        report.skill_figure(evaluation_groups.by_year(rows, 5), "year"),
+        report.skill_figure(evaluation_groups.by_sector(rows, sectors, 5), "sector"),
+        report.decay_figure(evaluation_groups.ic_decay(rows, panel, "SPY", 5), 5),
+        report.signal_turnover_figure(evaluation_signal.signal_turnover(rows)),
+        report.deciles_figure(found.decile_returns, 5, spread),
+        report.calibration_figure(found.calibration),
+        report.overfitting_figure(probability_of_overfitting(trials, overlap_sessions=4)),
+    ):
+        assert shown.axes
+    assert np.isnan(found.metrics["sharpe_momentum"])
 
 
 # ---- figures ---------------------------------------------------------------------------------------
@@ -315,7 +350,8 @@ def test_figures_of_turnover_shap_and_overfitting_say_their_number():
     returns = pd.DataFrame(np.random.default_rng(0).normal(size=(240, 4)))
     found = probability_of_overfitting(returns, 6)
     title = report.overfitting_figure(found).axes[0].get_title(loc="left")
-    assert title == f"Best of 4 trials: overfit in {100 * found.probability:.0f}% of choices"
+    share = f"{100 * found.probability:.0f}%"
+    assert title == f"Best of 4 shown here: overfit in {share} of 20 choices"
 
 
 def test_the_decile_figure_says_the_interval_of_the_spread():

@@ -18,6 +18,8 @@ SOUND = {
     "rank_ic_error": 0.01,
     "calibration_gap": 0.01,
     "calibration_gap_error": 0.004,
+    "calibration_slope": 0.9,
+    "calibration_slope_error": 0.2,
     "drift_largest": 0.02,
     "drift_feature": "vol_21",
 }
@@ -32,6 +34,10 @@ SOUND = {
         ({"rank_ic": 0.13}, False, "leak"),
         ({"calibration_gap": -0.06}, False, "not calibrated"),
         ({"calibration_gap": 0.06, "calibration_gap_error": 0.03}, True, "first sound"),
+        ({"calibration_slope": 0.1, "calibration_slope_error": 0.1}, False, "claim too much"),
+        ({"calibration_slope": 0.1, "calibration_slope_error": 0.2}, True, "first sound"),
+        ({"calibration_slope": 2.7, "calibration_slope_error": 0.2}, False, "claim too little"),
+        ({"calibration_slope": float("nan")}, True, "first sound"),  # flat: it claims nothing
         ({"rank_ic_error": float("nan")}, False, "could not be measured"),
         ({"drift_largest": 0.3}, False, "vol_21 has drifted"),
     ],
@@ -39,6 +45,20 @@ SOUND = {
 def test_a_first_model_must_be_sound(change, accepted, why):
     verdict = gate.judge(SOUND | change, None, SETTINGS)
     assert verdict.accepted is accepted and why in verdict.reason and not verdict.sound
+
+
+@pytest.mark.parametrize(
+    ("bound", "change"),
+    [
+        ("calibration_gap_max", {"calibration_gap": 0.06}),
+        ("calibration_slope_min", {"calibration_slope": 0.1, "calibration_slope_error": 0.1}),
+        ("calibration_slope_max", {"calibration_slope": 2.7}),
+    ],
+)
+def test_the_bounds_of_calibration_are_settings(bound, change):
+    wide = {"calibration_gap_max": 0.1, "calibration_slope_min": 0.0, "calibration_slope_max": 9.0}
+    for settings, accepted in ((SETTINGS, False), (ModelSettings(**{bound: wide[bound]}), True)):
+        assert gate.judge(SOUND | change, None, settings).accepted is accepted
 
 
 def test_a_leak_is_refused_however_good_the_rest():
