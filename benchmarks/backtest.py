@@ -20,9 +20,11 @@ import numpy as np
 import pandas as pd
 
 from quant50lib.services import backtest, covariance
-from quant50lib.services.backtest_account import Account, Costs
+from quant50lib.services.backtest_account import Account, Costs, Sent
 from quant50lib.services.backtest_market import Market, Window
+from quant50lib.services.ledger import decimal
 from quant50lib.settings import Settings
+from quant50lib.utils import dates
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from study import real_market  # noqa: E402
@@ -158,30 +160,23 @@ def accounting(days: int = 250, names: int = 50) -> tuple[float, float]:
 
 def _booked(closes: pd.DataFrame, weights: pd.DataFrame) -> Account:
     """Targets turned into quantities by plain arithmetic, booked by the account."""
-    from quant50lib.contracts import Order
-    from quant50lib.utils import dates
-
-    account, none = Account(Decimal(1_000_000), Costs(1.0)), pd.DataFrame(columns=["type"])
+    account = Account(Decimal(1_000_000), Costs(1.0))
     days = dates.sessions_between("2020-01-02", "2022-01-01")[: len(closes)]
-    held, equity = np.zeros(closes.shape[1]), 1e6
+    held, equity, symbols = np.zeros(closes.shape[1]), 1e6, list(closes.columns)
     for n, session in enumerate(days):
-        prices = closes.iloc[n]
-        wanted = np.floor(weights.iloc[n].to_numpy() * equity / prices.to_numpy() * 1e6) / 1e6
-        moved = wanted - held
-        orders = pd.DataFrame(
-            {
-                "symbol": closes.columns,
-                "side": np.where(moved > 0, "buy", "sell"),
-                "qty": np.round(np.abs(moved), 6),
-                "price": prices.to_numpy(),
-                "state": np.where(np.abs(moved) > 1e-6, "planned", "deferred"),
-                "client_order_id": [f"{n}-{s}" for s in closes.columns],
-            }
-        )
-        assert set(orders) <= set(Order.columns())
-        account.open(session, none, orders, prices)
-        account.close(session, prices)
-        held, equity = wanted, account.lines[-1]["equity"]
+        prices = closes.iloc[n].to_numpy()
+        moved = np.floor(weights.iloc[n].to_numpy() * equity / prices * 1e6) / 1e6 - held
+        sent = [
+            Sent(f"{n}-{symbol}", symbol, "buy" if qty > 0 else "sell", decimal(abs(qty)), price)
+            for symbol, qty, price in zip(symbols, np.round(moved, 6).tolist(), prices.tolist())
+            if qty
+        ]
+        known = dict(zip(symbols, prices.tolist()))
+        account.open(session, [], sent, known)
+        owned = account.close(session, known)
+        held = np.zeros(len(symbols))
+        held[closes.columns.get_indexer(owned.symbols)] = owned.qty
+        equity = account.lines[-1]["equity"]
     return account
 
 

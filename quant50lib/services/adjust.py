@@ -74,15 +74,27 @@ def to_panel(
 def panel_of(raw: Raw, actions: pd.DataFrame) -> Panel:
     """Total-return prices of bars that are matrices already."""
     factors = adjustment(raw, actions)
+    adjusted = {name: raw.fields[name] * factors.price for name in PRICES}
+    adjusted["volume"] = raw.fields["volume"] * factors.shares
+    close = raw.fields["close"]
+    return framed(raw.sessions, raw.symbols, adjusted, close, close * raw.fields["volume"])
+
+
+def framed(
+    sessions: pd.DatetimeIndex,
+    symbols: pd.Index,
+    adjusted: dict[str, np.ndarray],
+    traded_close: np.ndarray,
+    dollar_volume: np.ndarray,
+) -> Panel:
+    """Arrays (n_sessions, n_symbols) as a panel that shares their memory."""
     frame = lambda values: pd.DataFrame(  # noqa: E731
-        values, index=raw.sessions, columns=raw.symbols, copy=False
+        values, index=sessions, columns=symbols, copy=False
     )
-    adjusted = {name: frame(raw.fields[name] * factors.price) for name in PRICES}
     return Panel(
-        **adjusted,
-        volume=frame(raw.fields["volume"] * factors.shares),
-        traded_close=frame(raw.fields["close"]),
-        dollar_volume=frame(raw.fields["close"] * raw.fields["volume"]),
+        **{name: frame(values) for name, values in adjusted.items()},
+        traded_close=frame(traded_close),
+        dollar_volume=frame(dollar_volume),
     )
 
 
@@ -124,6 +136,15 @@ def applied(actions: pd.DataFrame) -> pd.Series:
 
 def adjustment(raw: Raw, actions: pd.DataFrame) -> Factors:
     """Cumulative factors of splits and dividends with ex-dates inside the range of sessions."""
+    step, split = steps(raw, actions)
+    return Factors(product_of_later(step), 1 / product_of_later(split))
+
+
+def steps(raw: Raw, actions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """What prices before each session are multiplied by for its own actions, of all and of splits.
+
+    Both (n_sessions, n_symbols), 1 where nothing happens; a row depends on no later one.
+    """
     split, cash = np.ones(raw.present.shape), np.zeros(raw.present.shape)
     rows, cols, acts = placed(raw, actions)
     ratio = (acts["old_rate"] / acts["new_rate"]).to_numpy(dtype=float)
@@ -131,8 +152,7 @@ def adjustment(raw: Raw, actions: pd.DataFrame) -> Factors:
     np.multiply.at(split, (rows[is_split], cols[is_split]), ratio[is_split])
     is_cash = acts["type"].isin(CASH).to_numpy() & (acts["cash"] > 0).to_numpy()
     np.add.at(cash, (rows[is_cash], cols[is_cash]), acts["cash"].to_numpy(dtype=float)[is_cash])
-    step = split * dividend_factor(raw, split, cash)
-    return Factors(_product_of_later(step), 1 / _product_of_later(split))
+    return split * dividend_factor(raw, split, cash), split
 
 
 def dividend_factor(raw: Raw, split: np.ndarray, cash: np.ndarray) -> np.ndarray:
@@ -167,7 +187,7 @@ def placed(raw: Raw, actions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, pd.
     return rows[inside], cols[inside], actions[inside]
 
 
-def _product_of_later(step: np.ndarray) -> np.ndarray:
+def product_of_later(step: np.ndarray) -> np.ndarray:
     """For each session the product of the steps after it; 1 at the last."""
     later = np.ones(step.shape)
     later[:-1] = np.cumprod(step[:0:-1], axis=0)[::-1]

@@ -13,28 +13,35 @@ decision sees comes out of a `Window` of the market that ends at its session.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from quant50lib import contracts
-from quant50lib.contracts import Equity, Holding, Order, RiskEvent, RiskState, Table, Target
+from quant50lib.contracts import Equity, Holding, Order, RiskEvent, Table, Target
 from quant50lib.errors import OptimizationError, SettingsError
-from quant50lib.services import book, execute, features, optimize
-from quant50lib.services.backtest_account import Account, Costs
-from quant50lib.services.backtest_market import Market, Window
+from quant50lib.services import book, execute, features, holdings, optimize
+from quant50lib.services.adjust_rolling import Rolling
+from quant50lib.services.backtest_account import Account, Costs, Sent
+from quant50lib.services.backtest_market import Market, Names, Window
 from quant50lib.services.backtest_signals import SIGNALS, Learnt, Signal
-from quant50lib.services.book import Memory
-from quant50lib.services.optimize import Solution
+from quant50lib.services.book import Row
+from quant50lib.services.checks import Asset, Conditions, Draft
+from quant50lib.services.eligibility import LIQUIDITY_SESSIONS, median_known
+from quant50lib.services.holdings import Holdings
+from quant50lib.services.ledger import decimal
+from quant50lib.services.limits import Breach
 from quant50lib.services.panel import Panel
 from quant50lib.services.quality_past import Past
 from quant50lib.settings import Settings
 from quant50lib.utils import dates
+from quant50lib.utils.frames import dtypes, typed
 
-LIQUIDITY_SESSIONS = 21
 #: sessions of risk events and equity that the rules may look back on
 REMEMBERED = 30
 #: told after every session: which, and the share done
@@ -43,14 +50,17 @@ Tell = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Day:
-    """What was decided at a close; `why_not` where nothing was."""
+    """What was decided at a close, rows as the tables have them; `why_not` where nothing was."""
 
     session: pd.Timestamp
-    state: pd.DataFrame  # RiskState
-    events: pd.DataFrame  # RiskEvent
-    target: pd.DataFrame  # Target
-    orders: pd.DataFrame  # Order
-    solution: Solution | None
+    held: Holdings
+    state: Row  # of RiskState; empty before the first
+    events: Sequence[Row] = ()  # of RiskEvent
+    target: dict[str, np.ndarray] = field(default_factory=dict)  # of Target, by column
+    drafts: Sequence[Draft] = ()  # of Order
+    breaches: tuple[Breach, ...] = ()
+    forced: float = 0.0  # weights sold by risk rules
+    ex_ante: float = math.nan  # annual volatility forecast for the target
     why_not: str = ""
 
 
@@ -84,12 +94,17 @@ class Loop:
     settings: Settings
     past: Past
     account: Account
+    rolling: Rolling
     learnt: Learnt | None = None
-    memory: Memory = book.NO_MEMORY
-    orders: pd.DataFrame = field(default_factory=Order.empty)
+    state: Row = field(default_factory=dict)  # newest of RiskState
+    known: list[Row] = field(default_factory=list)  # of RiskEvent, the newest sessions
+    sent: list[Sent] = field(default_factory=list)
     days: list[Day] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
-    holdings: list[pd.DataFrame] = field(default_factory=list)
+
+    def window(self, row: int) -> Window:
+        """What is known at the close of a row of the market."""
+        return Window.at(self.market, row, self.settings, self.rolling)
 
 
 def run(
@@ -120,7 +135,8 @@ def run(
     cash = Decimal(settings.simulator.cash)
     chosen = SIGNALS[signal] if isinstance(signal, str) else signal
     account = Account(cash, costs or Costs.of(settings))
-    loop = Loop(market, chosen, settings, market.past(settings), account)
+    rolling = Rolling(market.raw, market.actions)
+    loop = Loop(market, chosen, settings, market.past(settings), account, rolling)
     with contracts.deferred():  # all tables are checked together, in `result_of`
         learn(loop, market.row(sessions[0]) - 1)
         for n, session in enumerate(sessions, 1):
@@ -132,75 +148,112 @@ def run(
 def step(loop: Loop, row: int) -> None:
     """One session: open, close, and decide."""
     market, session = loop.market, loop.market.sessions[row]
-    window = Window.at(market, row, loop.settings)
-    opens = pd.Series(market.raw.fields["open"][row], market.raw.symbols)
-    came = market.actions_between(market.sessions[row - 1], session)
-    loop.account.open(session, came, loop.orders, opens)
-    holding = loop.account.close(session, window.closes)
+    window = loop.window(row)
+    came = market.happening(market.sessions[row - 1], session)
+    loop.account.open(session, came, loop.sent, market.by_symbol(market.raw.fields["open"][row]))
+    held = loop.account.close(session, market.by_symbol(window.closes))
     why_not = loop.past.unfit(row, window.benchmark)
     if session.dayofweek == 0 and not why_not:
         learn(loop, row)
-    day = _undecided(loop, session, why_not) if why_not else decide(loop, window, holding)
-    loop.orders = day.orders
+    if why_not:
+        day = Day(session, held, loop.state, why_not=why_not)
+    else:
+        day = decide(loop, window, held)
+    loop.sent = [_sent(draft, session) for draft in day.drafts if draft.state == "planned"]
     loop.days.append(day)
-    loop.holdings.append(holding)
-    loop.rows.append(_line(loop, day, holding))
+    loop.rows.append(_line(loop, day))
 
 
 def learn(loop: Loop, row: int) -> None:
     """Let the signal learn at the close of a session, where the day was fit."""
-    window = Window.at(loop.market, row, loop.settings)
-    if not loop.signal.learns or loop.past.unfit(row, window.benchmark):
-        return
-    names = window.universe(window.panel(_tail(loop)), loop.past.quarantined(row))
-    loop.learnt = loop.signal.learn(window, names, loop.learnt)
+    window = loop.window(row)
+    if loop.signal.learns and not loop.past.unfit(row, window.benchmark):
+        loop.learnt = loop.signal.learn(window, loop.learnt)
 
 
-def decide(loop: Loop, window: Window, holding: pd.DataFrame) -> Day:
+def decide(loop: Loop, window: Window, held: Holdings) -> Day:
     """Notebooks 02, 05 and 06 of a session."""
     settings, session = loop.settings, window.session
-    panel = window.panel(max(_tail(loop), _held_since(holding, window)))
-    names = window.universe(panel, loop.past.quarantined(window.row))
-    expected = loop.signal.expect(window, panel, names, loop.learnt)
-    equity = loop.account.equity(REMEMBERED)
-    state, events = book.rules(loop.memory, equity, holding, panel, session, settings)
+    panel = window.panel(max(_tail(loop), _held_since(held, window)))
+    names = window.names(loop.past.gates(window.row))
+    expected = loop.signal.expect(window, panel, loop.learnt)
+    course, before = loop.account.course(REMEMBERED), loop.state or None
+    state, events = book.judged(before, loop.known, course, held, panel, session, settings)
     try:
-        solution = book.solve(expected, names, holding, state, events, loop.memory, panel, settings)
+        solution = book.weights_wanted(
+            pd.Series(expected.expected_return, expected.symbols),
+            pd.Series(expected.error, expected.symbols),
+            loop.market.sectors,
+            pd.Series(names.tradable, panel.symbols),
+            pd.Series(held.weight, held.symbols),
+            state,
+            events,
+            loop.known,
+            panel,
+            settings,
+        )
     except OptimizationError as error:
-        _remember(loop, state, events)
-        return Day(session, state, events, Target.empty(), Order.empty(), None, str(error))
-    target = optimize.to_target(solution, session, forced_intent=book.forced_intent(state))
-    orders = plan(loop, window, panel, target, holding, names, state)
-    _remember(loop, state, events)
-    return Day(session, state, events, target, orders, solution)
+        return _remembered(loop, Day(session, held, state, events, why_not=str(error)))
+    target = optimize.target_columns(solution, book.forced_intent(state))
+    drafts = plan(loop, window, panel, target, held, names, bool(state["halted"]))
+    breaches, ex_ante = solution.breaches, solution.standing["volatility"]
+    sold = solution.forced_turnover
+    day = Day(session, held, state, events, target, drafts, breaches, sold, ex_ante)
+    return _remembered(loop, day)
 
 
 def plan(
     loop: Loop,
     window: Window,
     panel: Panel,
-    target: pd.DataFrame,
-    holding: pd.DataFrame,
-    names: pd.DataFrame,
-    state: pd.DataFrame,
-) -> pd.DataFrame:
+    target: dict[str, np.ndarray],
+    held: Holdings,
+    names: Names,
+    reduce_only: bool,
+) -> list[Draft]:
     """The orders of the session, as `StageContext.plan` asks for them."""
     line, session = loop.account.lines[-1], window.session
-    following = dates.shift(session, 1)
-    announced = loop.market.actions_between(session, following)
-    return execute.plan_orders(
-        target,
-        holding,
-        names,
-        execute.decimal(line["equity"]),
-        execute.decimal(line["cash"]),
-        panel.volume.iloc[-LIQUIDITY_SESSIONS:].median(),
+    coming = loop.market.happening(session, dates.shift(session, 1))
+    price = dict(zip(held.symbols, held.price.tolist(), strict=True))
+    day = Conditions(
+        _assets(panel, names, sorted({*target["symbol"], *price}), price),
+        decimal(line["equity"]),
+        reduce_only,
         loop.settings.execute,
-        session,
-        (),
-        bool(state["halted"].iloc[0]),
-        coming=execute.coming_actions(announced, session, following),
+        coming=execute.changing(coming),
+        held_at={symbol: decimal(value) for symbol, value in price.items()},
     )
+    weights = map(decimal, target["weight"].tolist())
+    wanted = dict(zip(target["symbol"], zip(weights, target["intent"], strict=True), strict=True))
+    owned = dict(zip(held.symbols, map(decimal, held.qty.tolist()), strict=True))
+    return execute.planned(wanted, owned, day, decimal(line["cash"]))
+
+
+def _assets(
+    panel: Panel, names: Names, symbols: list[str], price: dict[str, float]
+) -> dict[str, Asset]:
+    """What the checks ask of some names."""
+    at = panel.symbols.get_indexer(symbols)
+    volume = median_known(panel.volume.to_numpy()[-LIQUIDITY_SESSIONS:, at])
+    rows = zip(
+        symbols,
+        names.close[at].tolist(),
+        names.tradable[at].tolist(),
+        names.fractionable[at].tolist(),
+        names.reason[at],
+        volume.tolist(),
+        strict=True,
+    )
+    return {
+        symbol: execute.asset(close, price.get(symbol), tradable, fractionable, why, median)
+        for symbol, close, tradable, fractionable, why, median in rows
+    }
+
+
+def _sent(draft: Draft, session: pd.Timestamp) -> Sent:
+    name = execute.client_order_id(session, draft)
+    qty = decimal(float(draft.qty))  # as the table of orders has it
+    return Sent(name, draft.symbol, draft.side, qty, float(draft.price))
 
 
 def _tail(loop: Loop) -> int:
@@ -209,37 +262,33 @@ def _tail(loop: Loop) -> int:
     return max(needed, loop.settings.optimize.covariance_sessions + 1) + 2
 
 
-def _held_since(holding: pd.DataFrame, window: Window) -> int:
+def _held_since(held: Holdings, window: Window) -> int:
     """Sessions since the oldest entry, one before it included."""
-    if holding.empty:
+    if not len(held.symbols):
         return 0
-    return window.row - int(window.market.sessions.searchsorted(holding["entry_session"].min())) + 2
+    return window.row - int(window.market.sessions.searchsorted(held.entry_session.min())) + 2
 
 
-def _remember(loop: Loop, state: pd.DataFrame, events: pd.DataFrame) -> None:
-    known = pd.concat([loop.memory.events, events], ignore_index=True)
-    since = dates.shift(state["session"].iloc[0], -REMEMBERED)
-    loop.memory = Memory(state, known[known["session"] >= since].reset_index(drop=True))
+def _remembered(loop: Loop, day: Day) -> Day:
+    """The day, with what later ones need to know of it kept."""
+    since = dates.shift(day.session, -REMEMBERED)
+    loop.state = day.state
+    loop.known = [event for event in (*loop.known, *day.events) if event["session"] >= since]
+    return day
 
 
-def _undecided(loop: Loop, session: pd.Timestamp, why_not: str) -> Day:
-    state = loop.memory.state if loop.memory.state is not None else RiskState.empty()
-    return Day(session, state, RiskEvent.empty(), Target.empty(), Order.empty(), None, why_not)
-
-
-def _line(loop: Loop, day: Day, holding: pd.DataFrame) -> dict[str, Any]:
-    account, solution = loop.account.lines[-1], day.solution
-    state = day.state.iloc[0].to_dict() if len(day.state) else {}
+def _line(loop: Loop, day: Day) -> dict[str, Any]:
+    account = loop.account.lines[-1]
     return {
         "session": day.session,
         **{name: account[name] for name in ("equity", "cash", "dividends", "turnover", "cost")},
-        "gross": float(holding["weight"].sum()),
-        "names": len(holding),
-        "forced": solution.forced_turnover if solution else 0.0,
-        "ex_ante": solution.standing["volatility"] if solution else float("nan"),
-        "drawdown": state.get("drawdown", 0.0),
-        "budget": state.get("budget", 1.0),
-        "halted": bool(state.get("halted", False)),
+        "gross": float(day.held.weight.sum()),
+        "names": len(day.held.symbols),
+        "forced": day.forced,
+        "ex_ante": day.ex_ante,
+        "drawdown": day.state.get("drawdown", 0.0),
+        "budget": day.state.get("budget", 1.0),
+        "halted": bool(day.state.get("halted", False)),
         "why_not": day.why_not,
     }
 
@@ -247,32 +296,42 @@ def _line(loop: Loop, day: Day, holding: pd.DataFrame) -> dict[str, Any]:
 def result_of(loop: Loop) -> Result:
     """The frames of a finished loop."""
     breaches = [
-        {"session": day.session, **vars(breach)}
-        for day in loop.days
-        if day.solution
-        for breach in day.solution.breaches
+        {"session": day.session, **vars(breach)} for day in loop.days for breach in day.breaches
     ]
     columns = ["session", "rule", "value", "limit", "sessions_to_cure", "detail"]
+    targets = [day.target | {"session": day.session} for day in loop.days if day.target]
+    held = [day for day in loop.days if len(day.held.symbols)]
+    orders = [execute.order_row(draft, day.session) for day in loop.days for draft in day.drafts]
+    events = [event for day in loop.days for event in day.events]
     return Result(
         daily=pd.DataFrame(loop.rows).set_index("session"),
-        holdings=_joined(loop.holdings, Holding),
-        targets=_joined([day.target for day in loop.days], Target),
-        orders=_joined([day.orders for day in loop.days], Order, sort=False),
+        holdings=Holding.check(
+            _joined(Holding, [holdings.columns(day.held, day.session) for day in held])
+        ),
+        targets=Target.check(_joined(Target, targets)),
+        orders=typed(Order, orders),
         fills=pd.DataFrame(loop.account.fills),
         breaches=pd.DataFrame(breaches, columns=columns),
-        events=_joined([day.events for day in loop.days], RiskEvent),
+        events=RiskEvent.check(typed(RiskEvent, events)),
         equity=Equity.check(loop.account.equity()),
         label=loop.market.label,
         settings=loop.settings,
     )
 
 
-def _joined(frames: list[pd.DataFrame], table: type[Table], sort: bool = True) -> pd.DataFrame:
-    """The tables of all sessions as one that keeps the contract; unsorted, in the order made."""
-    full = [frame for frame in frames if len(frame)]
-    whole = pd.concat(full, ignore_index=True) if full else table.empty()
-    checked = table.check(whole)
-    return checked if sort else whole
+def _joined(table: type[Table], parts: list[dict[str, Any]]) -> pd.DataFrame:
+    """Columns of many sessions as one frame of a table's dtypes."""
+    if not parts:
+        return table.empty()
+    lengths = [len(part["symbol"]) for part in parts]
+    whole = {
+        name: np.concatenate([np.asarray(part[name]) for part in parts])
+        for name in table.columns()
+        if name != "session"
+    }
+    sessions = pd.DatetimeIndex([part["session"] for part in parts]).repeat(lengths)
+    frame = pd.DataFrame(whole | {"session": sessions}, columns=table.columns())
+    return frame.astype(dtypes(table))
 
 
 def without(settings: Settings, brake: bool = False, stops: bool = False) -> Settings:

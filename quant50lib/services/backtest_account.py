@@ -7,19 +7,21 @@ close fill at the next open, half a spread away from it, and splits, mergers and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import Equity
 from quant50lib.services import ledger
 from quant50lib.services.execute import SPLITS
-from quant50lib.services.holdings import holding_frame, values
+from quant50lib.services.holdings import Holdings, valued, values
 from quant50lib.services.ledger import ZERO, Conversion, Event, Execution, Payment, Position, Split
+from quant50lib.services.risk import Course
 from quant50lib.settings import Settings
 from quant50lib.utils import dates
 from quant50lib.utils.frames import typed
@@ -46,9 +48,22 @@ class Costs:
 
     def fill_price(self, side: str, opening: float) -> Decimal:
         """The price of a market order at the open, to a hundredth of a cent."""
-        half = Decimal(str(self.half_spread_bps)) / 10_000
-        edge = 1 + half if side == "buy" else 1 - half
+        edge = 1 + self._half if side == "buy" else 1 - self._half
         return (Decimal(repr(round(opening, 2))) * edge).quantize(TICK)
+
+    @cached_property
+    def _half(self) -> Decimal:
+        return Decimal(str(self.half_spread_bps)) / 10_000
+
+
+class Sent(NamedTuple):
+    """An order that waits for the open."""
+
+    client_order_id: str
+    symbol: str
+    side: str
+    qty: Decimal
+    price: float  # at which it was planned, US dollars
 
 
 @dataclass
@@ -67,23 +82,23 @@ class Account:
     def open(
         self,
         session: pd.Timestamp,
-        actions: pd.DataFrame,
-        orders: pd.DataFrame,
-        opens: pd.Series,
+        actions: Iterable[Any],
+        sent: Iterable[Sent],
+        opens: Mapping[str, float],
     ) -> None:
         """Corporate actions of the days since the last session, then fills of the queued orders.
 
         Parameters
         ----------
-        orders : Order frame
-            Those in the state `planned` fill; a name that does not open lets its order expire.
-        opens : Series by symbol
-            As traded, US dollars; missing where the name does not open.
+        actions : rows of `Market.actions`
+        sent : orders
+            A name that does not open lets its order expire.
+        opens : by symbol
+            As traded, US dollars; missing or NaN where the name does not open.
         """
         self._traded = self._paid = ZERO
-        for row in actions.itertuples():
-            self._book(self._of_action(row))
-        sent = orders[orders["state"] == "planned"]
+        for action in actions:
+            self._book(self._of_action(action))
         self._book(self._executions(session, sent, opens))
 
     def _book(self, events: Iterable[Event]) -> None:
@@ -117,14 +132,14 @@ class Account:
         return [Payment(m.event_id, "dividend", m.amount, m.at, m.symbol) for m in memos]
 
     def _executions(
-        self, session: pd.Timestamp, sent: pd.DataFrame, opens: pd.Series
+        self, session: pd.Timestamp, sent: Iterable[Sent], opens: Mapping[str, float]
     ) -> list[Execution]:
         at, made = dates.open_of(session), []
-        for order in sent.itertuples():
-            opening = float(opens.get(order.symbol, np.nan))
+        for order in sent:
+            opening = opens.get(order.symbol, math.nan)
             if not opening > 0:
                 continue
-            qty = ledger.decimal(order.qty)
+            qty = order.qty
             if order.side == "sell":  # a split on the way has changed what there is to sell
                 owned = self.positions.get(order.symbol)
                 qty = min(qty, owned.qty) if owned else ZERO
@@ -133,7 +148,7 @@ class Account:
         return made
 
     def _execution(
-        self, session: pd.Timestamp, order: Any, qty: Decimal, opening: float, at: pd.Timestamp
+        self, session: pd.Timestamp, order: Sent, qty: Decimal, opening: float, at: pd.Timestamp
     ) -> Execution:
         price = self.costs.fill_price(order.side, opening)
         value = qty * price
@@ -155,10 +170,10 @@ class Account:
         )
         return Execution(f"fill-{name}", name, order.symbol, order.side, qty, price, at)
 
-    def close(self, session: pd.Timestamp, closes: pd.Series) -> pd.DataFrame:
-        """Close the books of the session at its closes, as traded; returns the Holding table."""
-        known = {symbol: float(closes[symbol]) for symbol in self.positions}
-        held = sum(values(self.positions, known, session).values(), ZERO)
+    def close(self, session: pd.Timestamp, closes: Mapping[str, float]) -> Holdings:
+        """Close the books of the session at its closes, as traded; returns what is owned."""
+        worth = values(self.positions, closes, session)
+        held = sum(worth.values(), ZERO)
         before = ledger.decimal(self.lines[-1]["equity"]) if self.lines else self.cash + held
         self.lines.append(
             {
@@ -173,9 +188,15 @@ class Account:
                 "cost": float(self._paid),
             }
         )
-        return holding_frame(self.positions, known, session, self.cash)
+        return valued(self.positions, closes, worth, self.cash + held)
 
-    def equity(self, last: int | None = None) -> pd.DataFrame:
-        """The newest lines of the account, or all, as `contracts.Equity`."""
-        rows = self.lines if last is None else self.lines[-last:]
-        return typed(Equity, rows)
+    def course(self, last: int) -> Course:
+        """The newest lines of the account as the risk rules read them."""
+        lines = self.lines[-last:]
+        equity = [line["equity"] for line in lines]
+        growth = [b / a - 1 for a, b in zip(equity, equity[1:])]
+        return Course([line["session"] for line in lines], equity, [math.nan, *growth])
+
+    def equity(self) -> pd.DataFrame:
+        """The lines of the account, as `contracts.Equity`."""
+        return typed(Equity, self.lines)

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import TIME
 from quant50lib.errors import SettingsError
-from quant50lib.services import adjust, data, quality, universe
+from quant50lib.services import adjust, quality, universe
 from quant50lib.services.adjust import Raw
+from quant50lib.services.adjust_rolling import Rolling
+from quant50lib.services.eligibility import LIQUIDITY_SESSIONS, Facts, median_known, reasons
 from quant50lib.services.panel import Panel
 from quant50lib.services.quality_past import Past
 from quant50lib.settings import Settings
-from quant50lib.utils import dates
+from quant50lib.utils.frames import TEXT
 
 SESSIONS_PER_YEAR = 252
 #: actions after which a name is no longer traded
@@ -62,14 +65,15 @@ class Market:
         Names without a bar are left out. Without `membership` every name was always a member.
         """
         names = names[names["symbol"].isin(bars["symbol"].unique())].sort_values("symbol")
-        symbols = names["symbol"].tolist()
+        symbols = sorted(names["symbol"])
         if not symbols:
             raise SettingsError("no name of the universe has a bar: name another universe")
         always = universe.intervals((symbol, pd.NaT, pd.NaT) for symbol in symbols)
         own = actions[actions["symbol"].isin(symbols)].astype({"ex_date": TIME})
+        raw = adjust.arrange(bars, bars["session"].max(), symbols)
         return cls(
             names.reset_index(drop=True),
-            adjust.arrange(bars, bars["session"].max(), symbols),
+            raw._replace(symbols=pd.Index(raw.symbols, dtype=TEXT)),
             own.sort_values(["ex_date", "symbol"], kind="stable", ignore_index=True),
             always if membership is None else membership,
             label,
@@ -95,7 +99,9 @@ class Market:
 
     @cached_property
     def sectors(self) -> pd.Series:
-        return self.names.set_index("symbol")["sector"]
+        """The sector of each name, in the order of the symbols."""
+        found = self.names.set_index("symbol")["sector"].reindex(self.raw.symbols)
+        return pd.Series(found.to_numpy(dtype=object), self.raw.symbols, dtype=object)
 
     @cached_property
     def counted(self) -> np.ndarray:
@@ -109,10 +115,19 @@ class Market:
         return universe.members(self.membership, self.raw.symbols, self.sessions).to_numpy()
 
     @cached_property
-    def ended(self) -> dict[str, pd.Timestamp]:
-        """From which day a name is no longer traded."""
+    def ended(self) -> np.ndarray:
+        """From which day each name is no longer traded, (n_symbols,) datetime64[us]; NaT: never."""
         ending = self.actions[self.actions["type"].isin(ENDINGS)]
-        return dict(zip(ending["symbol"], ending["ex_date"], strict=True))
+        found = np.full(len(self.raw.symbols), np.datetime64("NaT", "us"))
+        found[self.raw.symbols.get_indexer(pd.Index(ending["symbol"]))] = ending["ex_date"]
+        return found
+
+    @cached_property
+    def last_bar(self) -> np.ndarray:
+        """The row of the newest close up to each session, (n_sessions, n_symbols); -1: none yet."""
+        known = ~np.isnan(self.raw.fields["close"])
+        at = np.where(known, np.arange(len(known), dtype=np.int32)[:, None], np.int32(-1))
+        return np.maximum.accumulate(at, axis=0)
 
     def past(self, settings: Settings) -> Past:
         """The verdicts of the quality gates on every session."""
@@ -121,16 +136,41 @@ class Market:
         groups = pd.factorize(names["sector"])[0]
         return Past(quality.Scan(no_bars, self.actions, self.raw, groups, settings.data))
 
-    def actions_until(self, session: pd.Timestamp) -> pd.DataFrame:
-        """Corporate actions with an ex-date up to a day."""
-        return self.actions.iloc[: self._before(session)]
-
     def actions_between(self, after: pd.Timestamp, until: pd.Timestamp) -> pd.DataFrame:
         """Corporate actions with an ex-date after one day and up to another."""
         return self.actions.iloc[self._before(after) : self._before(until)]
 
+    def by_symbol(self, values: np.ndarray) -> dict[str, float]:
+        """Values (n_symbols,) by symbol."""
+        return dict(zip(self._symbols, values.tolist(), strict=True))
+
+    @cached_property
+    def _symbols(self) -> list[str]:
+        return self.raw.symbols.tolist()
+
+    def happening(self, after: pd.Timestamp, until: pd.Timestamp) -> list[Any]:
+        """`actions_between` as rows with symbol, type, ex_date, new_rate, old_rate and cash."""
+        return self._rows[self._before(after) : self._before(until)]
+
+    @cached_property
+    def _rows(self) -> list[Any]:
+        return list(self.actions.itertuples(index=False))
+
     def _before(self, day: pd.Timestamp) -> int:
-        return int(self.actions["ex_date"].searchsorted(day, "right"))
+        return int(self._ex_dates.searchsorted(day.to_datetime64(), "right"))
+
+    @cached_property
+    def _ex_dates(self) -> np.ndarray:
+        return self.actions["ex_date"].to_numpy()
+
+
+class Names(NamedTuple):
+    """The names of a day, arrays over the market's symbols: what of a Universe table decides."""
+
+    close: np.ndarray  # of the session, as traded; NaN where there is none
+    tradable: np.ndarray  # bool
+    fractionable: np.ndarray  # bool
+    reason: np.ndarray  # why a name may not be bought; empty where it may
 
 
 @dataclass(frozen=True)
@@ -141,12 +181,15 @@ class Window:
     row: int
     first: int  # of the history that a run of that day would load
     settings: Settings
+    rolling: Rolling | None = None  # of the market, by whoever goes from session to session
 
     @classmethod
-    def at(cls, market: Market, row: int, settings: Settings) -> Window:
+    def at(
+        cls, market: Market, row: int, settings: Settings, rolling: Rolling | None = None
+    ) -> Window:
         """The window of a run: `data.history_years` up to the session."""
         history = settings.data.history_years * SESSIONS_PER_YEAR
-        return cls(market, row, max(0, row + 1 - history), settings)
+        return cls(market, row, max(0, row + 1 - history), settings, rolling)
 
     @property
     def session(self) -> pd.Timestamp:
@@ -159,59 +202,64 @@ class Window:
     def panel(self, sessions: int | None = None) -> Panel:
         """Total-return prices as of the session: the last `sessions` of the history, or all of it."""
         begin = self.first if sessions is None else max(self.first, self.row + 1 - sessions)
+        panel = self._adjusted(begin)
+        return replace(panel, admitted=self._admitted(begin, panel))
+
+    def _adjusted(self, begin: int) -> Panel:
+        if self.rolling is not None:
+            return self.rolling.panel(begin, self.row)
         raw, rows = self.market.raw, slice(begin, self.row + 1)
-        part = Raw(
-            raw.sessions[rows],
-            raw.symbols,
-            {name: values[rows] for name, values in raw.fields.items()},
-            raw.present[rows],
-        )
+        fields = {name: values[rows] for name, values in raw.fields.items()}
+        part = Raw(raw.sessions[rows], raw.symbols, fields, raw.present[rows])
         eve = raw.sessions[begin] - universe.ONE_DAY
-        panel = adjust.panel_of(part, self.market.actions_between(eve, self.session))
-        return replace(panel, admitted=self._admitted(rows, panel))
+        return adjust.panel_of(part, self.market.actions_between(eve, self.session))
 
-    def _admitted(self, rows: slice, panel: Panel) -> pd.DataFrame:
+    def _admitted(self, begin: int, panel: Panel) -> pd.DataFrame:
         """As `universe.admit` counts in the whole of the history."""
-        bars = self.market.counted[rows.start + 1 : rows.stop + 1] - self.market.counted[self.first]
-        known = bars >= self.settings.data.min_history_sessions
-        inside = self.market.members[rows] & known
-        return pd.DataFrame(inside, index=panel.sessions, columns=panel.symbols)
-
-    def universe(self, panel: Panel, found: pd.DataFrame) -> pd.DataFrame:
-        """The names of the day, a `Universe` table; see `data.day_universe`."""
-        rows = slice(self.first, self.row + 1)
-        raw = self.market.raw
-        closes = pd.DataFrame(raw.fields["close"][rows], raw.sessions[rows], raw.symbols)
-        return data.day_universe(
-            self.market.names,
-            replace(panel, traded_close=closes),
-            found,
-            self.assets(),
-            self.session,
-            self.settings.data,
-            self.settings.features,
+        bars = self.market.counted[begin + 1 : self.row + 2] - self.market.counted[self.first]
+        inside = self.market.members[begin : self.row + 1] & (
+            bars >= self.settings.data.min_history_sessions
         )
+        return pd.DataFrame(inside, index=panel.sessions, columns=panel.symbols, copy=False)
 
-    def assets(self) -> pd.DataFrame:
-        """What a broker would say of each name: listed by its first bar, ended by an action."""
-        seen = self.market.counted[self.row + 1] > 0
-        ended = self.market.ended
-        gone = [
-            ended.get(s, dates.as_date(dates.LAST)) <= self.session for s in self.market.raw.symbols
-        ]
-        active = seen & ~np.array(gone, dtype=bool)
-        return pd.DataFrame(
-            {
-                "symbol": self.market.raw.symbols,
-                "tradable": active,
-                "fractionable": active,
-                "status": np.where(active, "active", "inactive"),
-            }
+    def names(self, gates: np.ndarray) -> Names:
+        """The names of the day by the rules of `data.day_universe`.
+
+        Parameters
+        ----------
+        gates : array of str, (n_symbols,)
+            Of `quality_past.Past.gates`.
+        """
+        market, own = self.market, self.settings.data
+        since = max(self.first, self.row + 1 - own.quarantine_sessions)
+        active = self._active()
+        bars = market.counted[self.row + 1] - market.counted[self.first]
+        recent = market.counted[self.row + 1] > market.counted[since]
+        facts = Facts(
+            listed=recent & active,
+            tradable=active,
+            bars=bars,
+            admitted=market.members[self.row] & (bars >= own.min_history_sessions),
+            price=self.closes,
+            dollars=median_known(self._dollars()),
         )
+        why = reasons(facts, gates, own, self.settings.features)
+        close = market.raw.fields["close"][self.row]
+        return Names(np.where(close > 0, close, np.nan), why == "", active, why)
+
+    def _active(self) -> np.ndarray:
+        """Which names a broker would list: from the first bar until an action ends it."""
+        gone = self.market.ended <= self.session.to_datetime64()
+        return (self.market.counted[self.row + 1] > 0) & ~gone
+
+    def _dollars(self) -> np.ndarray:
+        fields = self.market.raw.fields
+        rows = slice(max(self.first, self.row + 1 - LIQUIDITY_SESSIONS), self.row + 1)
+        return fields["close"][rows] * fields["volume"][rows]
 
     @cached_property
-    def closes(self) -> pd.Series:
-        """The last close known of each name, as traded."""
-        rows = slice(self.first, self.row + 1)
-        known = adjust.last_known(self.market.raw.fields["close"][rows])[-1]
-        return pd.Series(known, self.market.raw.symbols)
+    def closes(self) -> np.ndarray:
+        """The last close known of each name, as traded, (n_symbols,)."""
+        at = self.market.last_bar[self.row]
+        known = self.market.raw.fields["close"][at, np.arange(len(at))]
+        return np.where(at >= self.first, known, np.nan)

@@ -13,8 +13,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
-from quant50lib.services import book, features, forecast, gate, inference, label, model
+from quant50lib.services import covariance, features, forecast, gate, inference, label, model
 from quant50lib.services.backtest_market import Window
+from quant50lib.services.forecast import Expected
 from quant50lib.services.forecast import Scoring as Learnt
 from quant50lib.services.model import LoadedModel, Trained
 from quant50lib.services.panel import Panel
@@ -29,37 +30,31 @@ class Signal(Protocol):
 
     learns: ClassVar[bool]
 
-    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
+    def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
         """What is known after learning at the close, given what was known before."""
 
-    def expect(
-        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
-    ) -> pd.DataFrame:
-        """Table `Forecast` of the session."""
+    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
+        """What is expected at the close of the window's session, which is the panel's last."""
 
 
-def matrix_of(
-    window: Window, panel: Panel, universe: pd.DataFrame, names: tuple[str, ...]
-) -> pd.DataFrame:
+def matrix_of(window: Window, panel: Panel, names: tuple[str, ...]) -> pd.DataFrame:
     """Standardised features of the session, (n_symbols, n_features), as stage features hands on."""
     settings = window.settings.features.model_copy(update={"names": names})
-    sectors = universe.set_index("symbol")["sector"]
-    described = features.describe(panel, sectors, settings, window.benchmark).standardised
-    return pd.DataFrame({name: values.loc[window.session] for name, values in described.items()})
+    described = features.describe(panel, window.market.sectors, settings, window.benchmark, 1)
+    return pd.DataFrame({name: v.iloc[-1] for name, v in described.standardised.items()})
 
 
-def of_day(
-    window: Window,
-    panel: Panel,
-    universe: pd.DataFrame,
-    matrix: pd.DataFrame,
-    learnt: Learnt | None,
-) -> pd.DataFrame:
-    """Table `Forecast` as notebook 05 makes it."""
+def of_day(window: Window, panel: Panel, matrix: pd.DataFrame, learnt: Learnt | None) -> Expected:
+    """What is expected of the names with history enough for a risk, as notebook 05 has it."""
     settings = window.settings
-    known = book.candidates(panel, universe, settings)
+    known = covariance.eligible(panel, settings.optimize)
+    closes = panel.close.to_numpy()
+    if len(known) == len(panel.symbols):
+        known = panel.symbols  # whose hash table is there already
+    else:
+        closes = closes[:, panel.symbols.get_indexer(known)]
     horizon = settings.label.horizon_sessions
-    return forecast.of_day(window.session, known, matrix, learnt, settings.forecast, horizon)
+    return forecast.of_closes(known, closes, matrix, learnt, settings.forecast, horizon)
 
 
 @dataclass(frozen=True)
@@ -68,24 +63,20 @@ class Zero:
 
     learns: ClassVar[bool] = False
 
-    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
+    def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
         return None
 
-    def expect(
-        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
-    ) -> pd.DataFrame:
-        return of_day(window, panel, universe, pd.DataFrame(), None)
+    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
+        return of_day(window, panel, pd.DataFrame(), None)
 
 
 @dataclass(frozen=True)
 class Even(Zero):
     """No alpha, and every name as uncertain as another: the programme spreads the weights evenly."""
 
-    def expect(
-        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
-    ) -> pd.DataFrame:
-        table = super().expect(window, panel, universe, learnt)
-        return table.assign(error=EVEN_ERROR * table["expected_return"].abs())
+    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
+        found = super().expect(window, panel, learnt)
+        return found._replace(error=EVEN_ERROR * np.abs(found.expected_return))
 
 
 @dataclass(frozen=True)
@@ -106,11 +97,10 @@ class Momentum:
 
     learns: ClassVar[bool] = True
 
-    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
+    def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
         panel, horizon = window.panel(), window.settings.label.horizon_sessions
         settings = window.settings.features.model_copy(update={"names": (MOMENTUM,)})
-        sectors = universe.set_index("symbol")["sector"]
-        described = features.describe(panel, sectors, settings, window.benchmark)
+        described = features.describe(panel, window.market.sectors, settings, window.benchmark)
         names = described.standardised[MOMENTUM].columns
         excess = label.excess_return(panel.only(names), window.benchmark, horizon)
         ics = rank_ic_by_session(described.standardised[MOMENTUM], excess)
@@ -120,12 +110,8 @@ class Momentum:
         found = inference.session_mean(ics, horizon)
         return MeasuredMomentum(window.session, found.value, found.error)
 
-    def expect(
-        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
-    ) -> pd.DataFrame:
-        return of_day(
-            window, panel, universe, matrix_of(window, panel, universe, (MOMENTUM,)), learnt
-        )
+    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
+        return of_day(window, panel, matrix_of(window, panel, (MOMENTUM,)), learnt)
 
 
 def rank_ic_by_session(score: pd.DataFrame, outcome: pd.DataFrame) -> pd.Series:
@@ -147,8 +133,8 @@ class Model:
 
     learns: ClassVar[bool] = True
 
-    def learn(self, window: Window, universe: pd.DataFrame, before: Learnt | None) -> Learnt | None:
-        rows, trained = train(window, universe)
+    def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
+        rows, trained = train(window)
         settings, champion = window.settings, None
         if isinstance(before, LoadedModel):
             horizon = settings.label.horizon_sessions
@@ -157,25 +143,22 @@ class Model:
             return before
         return trained.as_loaded(f"{window.session:%Y%m%d}", window.session)
 
-    def expect(
-        self, window: Window, panel: Panel, universe: pd.DataFrame, learnt: Learnt | None
-    ) -> pd.DataFrame:
+    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
         found = learnt if isinstance(learnt, LoadedModel) else None
         usable = model.usable(found, window.session, window.settings.model)
         names = window.settings.features.names
-        matrix = matrix_of(window, panel, universe, names) if usable else pd.DataFrame()
-        return of_day(window, panel, universe, matrix, usable)
+        matrix = matrix_of(window, panel, names) if usable else pd.DataFrame()
+        return of_day(window, panel, matrix, usable)
 
 
-def train(window: Window, universe: pd.DataFrame) -> tuple[TrainingSet, Trained]:
+def train(window: Window) -> tuple[TrainingSet, Trained]:
     """Stages labels and train, at the close of the window's session."""
     settings, panel = window.settings, window.panel()
     horizon = settings.label.horizon_sessions
-    own = panel.only(panel.symbols.intersection(universe["symbol"]))
-    excess = label.excess_return(own, window.benchmark, horizon)
+    excess = label.excess_return(panel, window.benchmark, horizon)
     table = label.to_table(excess, horizon, window.session)
     labels = label.KnownLabels(table, window.session, horizon)
-    sectors = universe.set_index("symbol")["sector"]
+    sectors = window.market.sectors
     rows = model.training_set(panel, labels, sectors, settings.features, window.benchmark)
     return rows, model.train(rows, settings.model, settings.label)
 

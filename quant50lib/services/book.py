@@ -9,19 +9,25 @@ panel ───── covariance ───────────────�
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from quant50lib.contracts import RiskEvent
+from quant50lib.contracts import RiskEvent, RiskState
 from quant50lib.services import alarm, covariance, exposure, optimize, risk, stops, tail
+from quant50lib.services.holdings import Holdings, holdings_of
 from quant50lib.services.model import LoadedModel
 from quant50lib.services.optimize import Solution
 from quant50lib.services.panel import Panel
+from quant50lib.services.risk import Course
 from quant50lib.settings import Settings
 from quant50lib.utils.frames import typed
+
+#: of RiskState or RiskEvent, by column
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,38 +59,54 @@ def rules(
     settings: Settings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What the risk rules say at the close: tables `RiskState` and `RiskEvent` of the session."""
-    state, changes = risk.next_state(
-        memory.state,
-        equity,
-        session,
-        settings.risk,
-        ex_ante_annual=_ex_ante(memory, holding, panel, settings),
-    )
-    stopped = stops.stops(holding, panel, session, settings.risk)
-    still = stops.bar_events(memory.events, session, settings.risk)
+    row = None if memory.state is None else memory.state.iloc[0].to_dict()
+    known = memory.events.to_dict("records")
+    account, held = risk.course_of(equity, session), holdings_of(holding)
+    state, events = judged(row, known, account, held, panel, session, settings)
     alarmed = alarm.events(memory.surprises, session, settings.risk.alarm_error, memory.events)
-    parts = [changes, stopped, still, typed(RiskEvent, alarmed)]
-    happened = pd.concat(parts, ignore_index=True)
-    return state, RiskEvent.check(happened.astype(RiskEvent.empty().dtypes))
+    happened = typed(RiskEvent, [*events, *alarmed])
+    return typed(RiskState, [state]), RiskEvent.check(happened)
 
 
-def _ex_ante(memory: Memory, holding: pd.DataFrame, panel: Panel, settings: Settings) -> float:
+def judged(
+    before: Row | None,
+    known: Sequence[Row],
+    account: Course,
+    held: Holdings,
+    panel: Panel,
+    session: pd.Timestamp,
+    settings: Settings,
+) -> tuple[Row, list[Row]]:
+    """`rules` on plain numbers: the row of RiskState, and the rows of RiskEvent.
+
+    Parameters
+    ----------
+    before, known
+        Newest earlier row of RiskState, and earlier rows of RiskEvent.
+    """
+    ex_ante = _ex_ante(before, held, panel, settings)
+    state, changes = risk.advance(before, account, session, settings.risk, ex_ante)
+    stopped = stops.stopped(held, panel, session, settings.risk)
+    return state, [*changes, *stopped, *stops.still_barred(known, session, settings.risk)]
+
+
+def _ex_ante(before: Row | None, held: Holdings, panel: Panel, settings: Settings) -> float:
     """Volatility that was forecast for the book held during the session; NaN where none was."""
-    if memory.state is None or len(panel.sessions) < 2:
+    if before is None or len(panel.sessions) < 2:
         return math.nan
-    before = panel.until(panel.sessions[-2])
-    names = covariance.eligible(before, settings.optimize).intersection(pd.Index(holding["symbol"]))
+    then = panel.each(lambda values: values.iloc[:-1])
+    known = covariance.eligible(then, settings.optimize).get_indexer(held.symbols) >= 0
+    names = held.symbols[known]
     if not len(names):
         return math.nan
     model = covariance.risk_model(
-        before,
+        then,
         names,
         settings.optimize,
         settings.label.horizon_sessions,
-        float(memory.state["feedback"].iloc[0]),
+        float(before["feedback"]),
     )
-    weights = holding.set_index("symbol")["weight"].reindex(names)
-    return model.volatility_annual(weights) or math.nan
+    return model.volatility_annual(pd.Series(held.weight[known], names)) or math.nan
 
 
 def solve(
@@ -100,21 +122,49 @@ def solve(
     """The weights of the day under every rule; see `optimize.target_weights`."""
     by_name = forecast.set_index("symbol")
     names = universe.set_index("symbol")
-    session = forecast["session"].iloc[0]
-    held = holding.set_index("symbol")["weight"]
-    history = pd.concat([memory.events, events], ignore_index=True)
-    barred = stops.barred(history, session, settings.risk)
-    horizon = settings.label.horizon_sessions
-    feedback = float(state["feedback"].iloc[0])
-    return optimize.target_weights(
+    return weights_wanted(
         by_name["expected_return"],
         by_name["error"],
-        covariance.risk_model(panel, by_name.index, settings.optimize, horizon, feedback),
-        held,
         names["sector"],
-        names["tradable"] & ~names.index.isin(barred),
-        stops.forced_exits(state, events, held),
-        float(state["budget"].iloc[0]),
+        names["tradable"],
+        holding.set_index("symbol")["weight"],
+        state.iloc[0].to_dict(),
+        events.to_dict("records"),
+        memory.events.to_dict("records"),
+        panel,
+        settings,
+    )
+
+
+def weights_wanted(
+    expected_return: pd.Series,
+    error: pd.Series,
+    sectors: pd.Series,
+    tradable: pd.Series,
+    held: pd.Series,
+    state: Row,
+    events: Sequence[Row],
+    known: Sequence[Row],
+    panel: Panel,
+    settings: Settings,
+) -> Solution:
+    """`solve` of series by symbol, a row of RiskState, and rows of RiskEvent of today and before."""
+    barred = stops.last_stops([*known, *events], state["session"], settings.risk)
+    at = tradable.index.get_indexer(list(barred))
+    allowed = tradable.to_numpy(dtype=bool, copy=True)
+    allowed[at[at >= 0]] = False
+    horizon = settings.label.horizon_sessions
+    return optimize.target_weights(
+        expected_return,
+        error,
+        covariance.risk_model(
+            panel, expected_return.index, settings.optimize, horizon, float(state["feedback"])
+        ),
+        held,
+        sectors,
+        pd.Series(allowed, tradable.index),
+        stops.forced(bool(state["halted"]), events, held.index),
+        float(state["budget"]),
         settings.optimize,
         horizon,
     )
@@ -208,6 +258,7 @@ def exposures(
     }
 
 
-def forced_intent(state: pd.DataFrame) -> str:
+def forced_intent(state: pd.DataFrame | Row) -> str:
     """Why names are forced out today: a halt sells everything, else a stop-loss sells one."""
-    return "halt" if state["halted"].iloc[0] else "stop"
+    halted = state["halted"].iloc[0] if isinstance(state, pd.DataFrame) else state["halted"]
+    return "halt" if halted else "stop"

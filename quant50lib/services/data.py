@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import Universe
 from quant50lib.services.adjust import to_panel
+from quant50lib.services.eligibility import (
+    LIQUIDITY_SESSIONS,
+    Facts,
+    median_known,
+    newest_gates,
+    reasons,
+)
 from quant50lib.services.panel import Panel
 from quant50lib.services.quality import findings, require_sound_day
 from quant50lib.services.vendor import vendor_differences
@@ -13,8 +21,6 @@ from quant50lib.settings import DataSettings, FeatureSettings
 from quant50lib.utils import dates
 
 __all__ = ["day_universe", "findings", "require_sound_day", "to_panel", "vendor_differences"]
-
-LIQUIDITY_SESSIONS = 21
 
 
 def day_universe(
@@ -54,9 +60,9 @@ def day_universe(
         names[["symbol", "name", "sector", "kind"]].assign(
             session=pd.Series(run_date, index=names.index, dtype="datetime64[us]"),
             close=close.where(close > 0).to_numpy(),
-            tradable=(reason == "").to_numpy(),
+            tradable=(reason == "").astype(bool),
             fractionable=_true(said["fractionable"]).to_numpy(),
-            reason=pd.Series(reason.to_numpy(), dtype="str"),
+            reason=pd.Series(reason, dtype="str"),
         )
     )
 
@@ -68,26 +74,27 @@ def _reasons(
     said: pd.DataFrame,
     data: DataSettings,
     features: FeatureSettings,
-) -> pd.Series:
-    """Why each name may not be bought; empty where it may."""
+) -> np.ndarray:
+    """Why each name may not be bought; empty where it may. The rules are in `eligibility`."""
     closes = panel.traded_close.reindex(columns=index)
     recent = closes.tail(data.quarantine_sessions).notna().any()
-    dollars = panel.dollar_volume.reindex(columns=index).tail(LIQUIDITY_SESSIONS).median()
-    held = found[found["severity"] == "quarantine"].sort_values("session")
-    gates = held.drop_duplicates("symbol", keep="last").set_index("symbol")["gate"].reindex(index)
-    rules = {
-        "not listed": ~recent | (said["status"] != "active"),
-        "not tradable at the broker": ~_true(said["tradable"]),
-        "too short a history": closes.notna().sum() < data.min_history_sessions,
-        "not a member": ~_admitted(panel, index),
-        "too cheap": closes.ffill().iloc[-1] < features.min_price,
-        "too thin": ~(dollars >= features.min_dollar_volume),
-    }
-    reason = pd.Series("", index=index, dtype="str")
-    for text, applies in reversed(rules.items()):
-        reason = reason.mask(applies, text)
-    listed = reason != "not listed"
-    return reason.mask(gates.notna() & listed, "quarantined: " + gates.astype("str"))
+    dollars = panel.dollar_volume.reindex(columns=index).tail(LIQUIDITY_SESSIONS)
+    facts = Facts(
+        listed=(recent & (said["status"] == "active")).to_numpy(dtype=bool),
+        tradable=_true(said["tradable"]).to_numpy(),
+        bars=closes.notna().sum().to_numpy(),
+        admitted=_admitted(panel, index).to_numpy(),
+        price=closes.ffill().iloc[-1].to_numpy(),
+        dollars=median_known(dollars.to_numpy()),
+    )
+    held = found[(found["severity"] == "quarantine") & found["symbol"].isin(index)]
+    gates = newest_gates(
+        index.get_indexer(pd.Index(held["symbol"])),
+        held["session"].to_numpy(),
+        held["gate"].to_numpy(dtype=object),
+        len(index),
+    )
+    return reasons(facts, gates, data, features)
 
 
 def _admitted(panel: Panel, index: pd.Index) -> pd.Series:

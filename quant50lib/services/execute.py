@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
+from typing import Any
 
 import pandas as pd
 
@@ -31,6 +32,7 @@ ZERO = Decimal(0)
 SPLITS = ("forward_split", "reverse_split", "stock_dividend")
 #: corporate actions that leave the number of shares as it is
 HARMLESS = ("cash_dividend",)
+NOTHING: Mapping[str, str] = {}
 
 
 def client_order_id(session: pd.Timestamp, draft: Draft, attempt: int = 1) -> str:
@@ -96,13 +98,39 @@ def plan_orders(
     assets = _assets(universe, holding, median_volume, run_date)
     held_at = {row.symbol: decimal(row.price) for row in holding.itertuples()}
     day = Conditions(assets, decimal(equity), reduce_only, settings, halted, coming or {}, held_at)
-    drafts = _in_sequence(_drafts(target, holding, day))
-    drafts = _limit_count([checked(draft, day) for draft in drafts], settings)
+    wanted = {row.symbol: (decimal(row.weight), row.intent) for row in target.itertuples()}
+    held = {row.symbol: decimal(row.qty) for row in holding.itertuples()}
     waits = _waits(open_symbols, frozen or {})
+    drafts = planned(wanted, held, day, decimal(cash), waits, available)
+    return to_frame([_shadowed(draft, shadow_reason) for draft in drafts], run_date)
+
+
+def planned(
+    wanted: Mapping[str, tuple[Decimal, str]],
+    held: Mapping[str, Decimal],
+    day: Conditions,
+    cash: Decimal,
+    waits: Mapping[str, str] = NOTHING,
+    available: Mapping[str, Decimal] | None = None,
+) -> list[Draft]:
+    """`plan_orders` on plain numbers: the trades in the order in which they are to be sent.
+
+    Parameters
+    ----------
+    wanted
+        Weight and intent by symbol.
+    held
+        Shares by symbol.
+    day
+        Knows the assets of both.
+    waits
+        Why a name takes no order now.
+    """
+    drafts = _in_sequence(_drafts(wanted, held, day))
+    drafts = _limit_count([checked(draft, day) for draft in drafts], day.settings)
     drafts = [_wait(draft, waits.get(draft.symbol, "")) for draft in drafts]
     drafts = [_within_available(draft, available) for draft in drafts]
-    drafts = _within_cash(drafts, decimal(cash), decimal(settings.price_collar))
-    return to_frame([_shadowed(draft, shadow_reason) for draft in drafts], run_date)
+    return _within_cash(drafts, cash, decimal(day.settings.price_collar))
 
 
 def coming_actions(
@@ -116,8 +144,16 @@ def coming_actions(
         symbol, type, ex_date.
     """
     between = (actions["ex_date"] > session) & (actions["ex_date"] <= until)
-    found = actions[between & ~actions["type"].isin(HARMLESS)]
-    return {row.symbol: f"{row.type} on {row.ex_date.date()}" for row in found.itertuples()}
+    return changing(actions[between].itertuples())
+
+
+def changing(actions: Iterable[Any]) -> dict[str, str]:
+    """Names whose shares an action changes, and how; each action has symbol, type and ex_date."""
+    return {
+        row.symbol: f"{row.type} on {row.ex_date.date()}"
+        for row in actions
+        if row.type not in HARMLESS
+    }
 
 
 def in_sequence(orders: pd.DataFrame) -> pd.DataFrame:
@@ -168,25 +204,43 @@ def _assets(
 
 
 def _asset(row: object, last_price: float | None, volume: float | None) -> Asset:
-    close = getattr(row, "close", None)
-    fresh = close is not None and pd.notna(close) and close > 0
+    return asset(
+        getattr(row, "close", None),
+        last_price,
+        bool(getattr(row, "tradable", False)),
+        bool(getattr(row, "fractionable", True)),
+        getattr(row, "reason", "it has left the universe"),
+        volume,
+    )
+
+
+def asset(
+    close: float | None,
+    last_price: float | None,
+    tradable: bool,
+    fractionable: bool,
+    why: str,
+    volume: float | None,
+) -> Asset:
+    """A name as the checks see it; without a close of the session the last price known counts."""
+    fresh = close is not None and close > 0
     price = close if fresh else last_price
     return Asset(
         price=decimal(price) if price is not None else ZERO,
         fresh=fresh,
-        tradable=bool(getattr(row, "tradable", False)),
-        fractionable=bool(getattr(row, "fractionable", True)),
-        why=getattr(row, "reason", "it has left the universe"),
-        median_volume=decimal(volume) if volume is not None and pd.notna(volume) else None,
+        tradable=tradable,
+        fractionable=fractionable,
+        why=why,
+        median_volume=decimal(volume) if volume is not None and volume == volume else None,
     )
 
 
 # -- how much -------------------------------------------------------------------------------------
 
 
-def _drafts(target: pd.DataFrame, holding: pd.DataFrame, day: Conditions) -> list[Draft]:
-    wanted = {row.symbol: (decimal(row.weight), row.intent) for row in target.itertuples()}
-    held = {row.symbol: decimal(row.qty) for row in holding.itertuples()}
+def _drafts(
+    wanted: Mapping[str, tuple[Decimal, str]], held: Mapping[str, Decimal], day: Conditions
+) -> list[Draft]:
     unpriced = sorted(s for s in wanted if s not in day.assets or not day.assets[s].price)
     unpriced = [s for s in unpriced if wanted[s][0] > 0 or s in held]
     if unpriced:
@@ -300,10 +354,11 @@ def _shadowed(draft: Draft, reason: str) -> Draft:
 
 def to_frame(drafts: list[Draft], run_date: pd.Timestamp) -> pd.DataFrame:
     """Drafts as `contracts.Order`, attempt 1 of each."""
-    return typed(Order, (_row(draft, run_date) for draft in drafts))
+    return typed(Order, (order_row(draft, run_date) for draft in drafts))
 
 
-def _row(draft: Draft, run_date: pd.Timestamp) -> dict[str, object]:
+def order_row(draft: Draft, run_date: pd.Timestamp) -> dict[str, object]:
+    """A row of `contracts.Order`."""
     return {
         "session": run_date,
         "client_order_id": client_order_id(run_date, draft),

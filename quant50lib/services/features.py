@@ -146,19 +146,25 @@ def _median_reaches(values: Wide, least: float) -> Wide:
 
 
 def describe(
-    panel: Panel, sectors: pd.Series, settings: FeatureSettings, benchmark: str
+    panel: Panel,
+    sectors: pd.Series,
+    settings: FeatureSettings,
+    benchmark: str,
+    last: int | None = None,
 ) -> Described:
     """Features of the names in `sectors` (symbol → group), raw and standardised.
 
     Training and the day both come through here, so that a model sees tomorrow what it has learnt
     from. Only liquid names are compared. The benchmark gets no standardised value: its excess
-    return over itself is nothing to predict.
+    return over itself is nothing to predict. With `last` only so many sessions are given, the newest.
     """
     names = panel.symbols.intersection(sectors.index)
     raw = {name: v[names] for name, v in compute(panel, settings, benchmark).items()}
     allowed = eligible(panel.only(names), settings)
     if benchmark in names:
         allowed[benchmark] = False
+    if last is not None:
+        raw, allowed = {name: v.iloc[-last:] for name, v in raw.items()}, allowed.iloc[-last:]
     return Described(
         raw,
         standardise(

@@ -8,7 +8,7 @@ model without evidence has alpha zero.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -42,10 +42,24 @@ def horizon_volatility(panel: Panel, horizon: int) -> pd.Series:
     Of the last 63 daily returns, times the root of the horizon. A name with fewer than 21 of them
     gets the largest volatility of the panel's other names: what is not known is not safe.
     """
-    returns = panel.close.iloc[-VOLATILITY_SESSIONS - 1 :].pct_change(fill_method=None).iloc[1:]
-    daily = returns.std().where(returns.count() >= VOLATILITY_SESSIONS // 3)
-    daily = daily.fillna(daily.max()).clip(lower=VOLATILITY_MIN)
-    return (daily * np.sqrt(horizon)).rename("volatility")
+    values = volatilities(panel.close.to_numpy(), horizon)
+    return pd.Series(values, panel.symbols, name="volatility")
+
+
+def volatilities(closes: np.ndarray, horizon: int) -> np.ndarray:
+    """`horizon_volatility` of closes (n_sessions, n_symbols), as (n_symbols,)."""
+    recent = np.ascontiguousarray(closes[-VOLATILITY_SESSIONS - 1 :])
+    returns = recent[1:] / recent[:-1] - 1
+    known = returns == returns
+    count = known.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(known, returns, 0.0).sum(axis=0) / count
+        squares = np.where(known, returns - mean, 0.0) ** 2
+        daily = np.sqrt(squares.sum(axis=0) / (count - 1))
+    daily = np.where(count >= VOLATILITY_SESSIONS // 3, daily, np.nan)
+    most = np.fmax.reduce(daily, initial=np.nan)
+    daily = np.where(np.isnan(daily), most, daily)
+    return np.asarray(np.maximum(daily, VOLATILITY_MIN) * np.sqrt(horizon))
 
 
 def posterior(ic: float, ic_error: float, prior_sd: float) -> tuple[float, float]:
@@ -69,10 +83,69 @@ def shrunk_ic(ic: float, ic_error: float, prior_sd: float) -> float:
 
 def standard_score(score: pd.Series) -> pd.Series:
     """Scores with mean 0 and standard deviation 1 across the day, clipped at ±3; missing stays."""
-    deviation = score.std(ddof=0)
+    return pd.Series(standardised(score.to_numpy(dtype=float)), score.index, name=score.name)
+
+
+def standardised(score: np.ndarray) -> np.ndarray:
+    """`standard_score` of an array, (n_symbols,)."""
+    known = score[score == score]
+    deviation = known.std() if len(known) else 0.0
     if not deviation > 1e-12:
         return score * 0.0
-    return ((score - score.mean()) / deviation).clip(-SCORE_MAX, SCORE_MAX)
+    return np.asarray(np.clip((score - known.mean()) / deviation, -SCORE_MAX, SCORE_MAX))
+
+
+class Expected(NamedTuple):
+    """What is expected of each name over the horizon; arrays in the order of `symbols`."""
+
+    symbols: pd.Index
+    score: np.ndarray  # standardised; missing where there is none
+    volatility: np.ndarray  # of the return over the horizon
+    alpha: np.ndarray
+    expected_return: np.ndarray
+    error: np.ndarray  # standard error of it
+
+
+def expected(
+    symbols: pd.Index,
+    volatility: np.ndarray,
+    score: np.ndarray | None,
+    ic: float,
+    ic_error: float,
+    settings: ForecastSettings,
+    horizon: int,
+) -> Expected:
+    """The forecast of one session.
+
+    `error` is the standard error of the expectation, not the risk of the return:
+    volatility × √(prior² + (posterior deviation of the IC × score)²). The first term is what no
+    score can tell, the spread of true expected returns that the prior allows around the premium;
+    the second is how badly the IC itself is known.
+
+    Parameters
+    ----------
+    volatility, score : arrays, (n_symbols,)
+        Of the return over the horizon; of the model, on any scale. No score, or a missing one:
+        alpha is zero.
+    ic, ic_error
+        Out-of-fold rank IC and its standard error.
+    """
+    z = np.full(len(symbols), np.nan) if score is None else standardised(score)
+    told = np.where(z == z, z, 0.0)
+    deviation = posterior(ic, ic_error, settings.shrink_prior_ic)[1]
+    alpha = shrunk_ic(ic, ic_error, settings.shrink_prior_ic) * volatility * told
+    spread = np.hypot(settings.shrink_prior_ic, deviation * told)
+    mean = settings.premium_annual * horizon / SESSIONS_A_YEAR + alpha
+    return Expected(symbols, z, volatility, alpha, mean, volatility * spread)
+
+
+def to_table(found: Expected, session: pd.Timestamp) -> pd.DataFrame:
+    """Table `Forecast` of what is expected at the close of a session."""
+    columns = found._asdict() | {"symbol": found.symbols.astype("str")}
+    del columns["symbols"]
+    table = pd.DataFrame(columns)
+    table.insert(0, "session", pd.Series(session, table.index).astype("datetime64[us]"))
+    return Forecast.check(table[Forecast.columns()])
 
 
 def forecast(
@@ -84,41 +157,10 @@ def forecast(
     settings: ForecastSettings,
     horizon: int,
 ) -> pd.DataFrame:
-    """Table `Forecast` of one session, a row for each symbol of `volatility`.
-
-    `error` is the standard error of the expectation, not the risk of the return:
-    volatility × √(prior² + (posterior deviation of the IC × score)²). The first term is what no
-    score can tell, the spread of true expected returns that the prior allows around the premium;
-    the second is how badly the IC itself is known.
-
-    Parameters
-    ----------
-    session
-        At whose close the forecast is made.
-    volatility
-        Of the return over the horizon, by symbol.
-    score
-        Of the model, by symbol, on any scale; None or missing: alpha is zero.
-    ic, ic_error
-        Out-of-fold rank IC and its standard error.
-    """
-    given = pd.Series(np.nan, volatility.index) if score is None else score
-    z = standard_score(given.reindex(volatility.index).astype(float))
-    deviation = posterior(ic, ic_error, settings.shrink_prior_ic)[1]
-    alpha = shrunk_ic(ic, ic_error, settings.shrink_prior_ic) * volatility * z.fillna(0.0)
-    spread = np.hypot(settings.shrink_prior_ic, deviation * z.fillna(0.0))
-    table = pd.DataFrame(
-        {
-            "session": pd.Series(session, index=volatility.index).astype("datetime64[us]"),
-            "symbol": volatility.index.astype("str"),
-            "score": z,
-            "volatility": volatility,
-            "alpha": alpha,
-            "expected_return": settings.premium_annual * horizon / SESSIONS_A_YEAR + alpha,
-            "error": volatility * spread,
-        }
-    )
-    return Forecast.check(table)
+    """Table `Forecast` of one session, a row for each symbol of `volatility`; see `expected`."""
+    symbols, values = volatility.index, volatility.to_numpy(dtype=float)
+    given = None if score is None else score.reindex(symbols).to_numpy(dtype=float)
+    return to_table(expected(symbols, values, given, ic, ic_error, settings, horizon), session)
 
 
 def of_day(
@@ -138,8 +180,21 @@ def of_day(
     matrix
         Standardised features of the day, (n_symbols, n_features), see `features.as_matrix`.
     """
-    volatility = horizon_volatility(panel, horizon)
+    closes = panel.close.to_numpy()
+    return to_table(of_closes(panel.symbols, closes, matrix, model, settings, horizon), session)
+
+
+def of_closes(
+    symbols: pd.Index,
+    closes: np.ndarray,
+    matrix: pd.DataFrame,
+    model: Scoring | None,
+    settings: ForecastSettings,
+    horizon: int,
+) -> Expected:
+    """`of_day` on total-return closes (n_sessions, n_symbols) up to the session."""
+    volatility = volatilities(closes, horizon)
     if model is None:
-        return forecast(session, volatility, None, 0.0, np.inf, settings, horizon)
-    score = model.score(matrix)
-    return forecast(session, volatility, score, model.ic, model.ic_error, settings, horizon)
+        return expected(symbols, volatility, None, 0.0, np.inf, settings, horizon)
+    score = model.score(matrix).reindex(symbols).to_numpy(dtype=float)
+    return expected(symbols, volatility, score, model.ic, model.ic_error, settings, horizon)

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from quant50lib.contracts import Holding
+from quant50lib.contracts import TIME, Holding
 from quant50lib.errors import ContractError
 from quant50lib.services.ledger import ZERO, Position, decimal
-from quant50lib.utils.frames import typed
+from quant50lib.utils.frames import TEXT, dtypes
+
+
+class Holdings(NamedTuple):
+    """What is owned at a close, arrays by name in alphabetical order."""
+
+    symbols: pd.Index
+    qty: np.ndarray  # shares
+    entry_price: np.ndarray  # US dollars
+    entry_session: np.ndarray  # datetime64[us]
+    price: np.ndarray  # close as traded, US dollars
+    value: np.ndarray  # US dollars
+    weight: np.ndarray  # of equity
 
 
 def holding_frame(
@@ -30,23 +44,49 @@ def holding_frame(
     ContractError
         A position has no close.
     """
-    value = values(positions, closes, session)
-    equity = cash + sum(value.values(), ZERO)
-    return typed(
-        Holding,
-        [
-            {
-                "session": session,
-                "symbol": symbol,
-                "qty": float(position.qty),
-                "entry_price": float(position.entry_price),
-                "entry_session": position.entry_session,
-                "price": float(closes[symbol]),
-                "value": float(value[symbol]),
-                "weight": float(value[symbol] / equity),
-            }
-            for symbol, position in sorted(positions.items())
-        ],
+    worth = values(positions, closes, session)
+    return to_frame(valued(positions, closes, worth, cash + sum(worth.values(), ZERO)), session)
+
+
+def valued(
+    positions: Mapping[str, Position],
+    closes: Mapping[str, float],
+    worth: Mapping[str, Decimal],
+    equity: Decimal,
+) -> Holdings:
+    """Positions with their closes and what each is `worth`, US dollars."""
+    owned = [positions[symbol] for symbol in sorted(positions)]
+    floats = lambda found: np.array([float(x) for x in found], dtype=float)  # noqa: E731
+    return Holdings(
+        pd.Index([p.symbol for p in owned], dtype=TEXT),
+        floats(p.qty for p in owned),
+        floats(p.entry_price for p in owned),
+        np.array([p.entry_session.to_datetime64() for p in owned], dtype=TIME),
+        floats(closes[p.symbol] for p in owned),
+        floats(worth[p.symbol] for p in owned),
+        floats(worth[p.symbol] / equity for p in owned),
+    )
+
+
+def to_frame(held: Holdings, session: pd.Timestamp) -> pd.DataFrame:
+    """Holdings as `contracts.Holding`."""
+    frame = pd.DataFrame(columns(held, session), columns=Holding.columns())
+    return frame.astype(dtypes(Holding))
+
+
+def columns(held: Holdings, session: pd.Timestamp) -> dict[str, Any]:
+    """Holdings by column of `contracts.Holding`."""
+    found = held._asdict() | {"symbol": held.symbols, "session": session}
+    del found["symbols"]
+    return found
+
+
+def holdings_of(frame: pd.DataFrame) -> Holdings:
+    """A Holding table as arrays."""
+    rows = frame.sort_values("symbol")
+    numbers = ("qty", "entry_price", "entry_session", "price", "value", "weight")
+    return Holdings(
+        pd.Index(rows["symbol"], name=None), *(rows[name].to_numpy() for name in numbers)
     )
 
 

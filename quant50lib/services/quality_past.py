@@ -9,17 +9,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from quant50lib.contracts import TIME
 from quant50lib.services import quality
 from quant50lib.services import quality_prices as of_prices
+from quant50lib.services.eligibility import newest_gates
 from quant50lib.services.quality import GATES, LIVE_SESSIONS
 from quant50lib.services.quality_scan import Hits, Scan
 
 NEVER = np.iinfo(np.int64).max
+
+
+class Quarantines(NamedTuple):
+    """What was found, and at which rows of sessions it holds; arrays (n_findings,)."""
+
+    row: np.ndarray
+    col: np.ndarray
+    seen: np.ndarray  # from then on
+    until: np.ndarray
+    gate: np.ndarray
+
+    def held(self, row: int) -> np.ndarray:
+        """Which hold at a row."""
+        return np.flatnonzero((self.seen <= row) & (row <= self.until))
 
 
 @dataclass(frozen=True)
@@ -33,19 +47,18 @@ class Past:
         return {name: gate.find(self.scan) for name, gate in GATES.items() if name != "stale"}
 
     @cached_property
-    def _hits(self) -> pd.DataFrame:
-        """Every quarantine: gate, row, col, and the rows from which and until which it holds."""
-        parts = []
+    def _hits(self) -> Quarantines:
+        """Every quarantine of the history."""
+        parts = [(*np.zeros((4, 0), dtype=np.int64), np.zeros(0, dtype=object))]
         for name, hits in self._found.items():
             gate = GATES[name]
             if not gate.quarantines or not len(hits.rows):
                 continue
             until = hits.seen + self.scan.settings.quarantine_sessions - 1
             until = np.minimum(until, hits.rows + (gate.holds_sessions or NEVER // 2) - 1)
-            part = {"row": hits.rows, "col": hits.cols, "seen": hits.seen, "until": until}
-            parts.append(pd.DataFrame(part).assign(gate=name))
-        columns = ["row", "col", "seen", "until", "gate"]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+            gates = np.full(len(until), name, dtype=object)
+            parts.append((hits.rows, hits.cols, hits.seen, until, gates))
+        return Quarantines(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     @cached_property
     def _last_bar(self) -> np.ndarray:
@@ -53,27 +66,29 @@ class Past:
         at = np.where(self.scan.raw.present, np.arange(self.scan.n_sessions)[:, None], -1)
         return np.maximum.accumulate(at, axis=0)
 
-    def quarantined(self, row: int) -> pd.DataFrame:
+    def quarantines(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The findings that keep names out of trading at the close of a session.
 
-        Columns symbol, session, gate and severity, as `data.day_universe` reads them.
+        Returns
+        -------
+        cols, rows, gates : arrays, (n_findings,)
+            Of the name, of the session found wanting, and of the gate.
         """
         hits = self._hits
-        now = hits[(hits["seen"] <= row) & (row <= hits["until"])] if len(hits) else hits
+        now = hits.held(row)
         gone = row - self._last_bar[row]
         quiet = (gone > 0) & (self._last_bar[row] >= 0)
         quiet &= gone <= self.scan.settings.quarantine_sessions
         stale = np.flatnonzero(quiet)
-        cols = np.concatenate([now["col"].to_numpy(dtype=int), stale])
-        rows = np.concatenate([now["row"].to_numpy(dtype=int), np.full(len(stale), row)])
-        return pd.DataFrame(
-            {
-                "symbol": self.scan.raw.symbols[cols].astype("str"),
-                "session": self.scan.raw.sessions[rows].astype(TIME),
-                "gate": [*now["gate"], *["stale"] * len(stale)],
-                "severity": "quarantine",
-            }
+        return (
+            np.concatenate([hits.col[now], stale]),
+            np.concatenate([hits.row[now], np.full(len(stale), row)]),
+            np.concatenate([hits.gate[now], np.full(len(stale), "stale", dtype=object)]),
         )
+
+    def gates(self, row: int) -> np.ndarray:
+        """The gate that keeps each name out at the close of a session, (n_symbols,); "": none."""
+        return newest_gates(*self.quarantines(row), len(self.scan.raw.symbols))
 
     @cached_property
     def _sound(self) -> np.ndarray:
@@ -103,7 +118,9 @@ class Past:
         at = self.scan.raw.symbols.get_loc(benchmark)
         verdicts = {
             "coverage": share < self.scan.settings.coverage_min,
-            "missing_session": quality.lacking(present[: row + 1], self.scan.settings).any(),
+            "missing_session": quality.lacking(
+                present[max(0, row + 1 - LIVE_SESSIONS) : row + 1], self.scan.settings
+            ).any(),
             "disorder": self._disorder[row],
             "benchmark": not self._sound[row, at],
         }

@@ -9,8 +9,8 @@ event (`contracts.RiskEvent`) for the ledger. `step` is the rule of one session 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -73,31 +73,52 @@ def next_state(
         No equity for the session, or the state is of a later one.
     """
     before = None if previous is None else previous.iloc[0].to_dict()
+    state, events = advance(before, course_of(equity, session), session, settings, ex_ante_annual)
+    return typed(RiskState, [state]), typed(RiskEvent, events)
+
+
+class Course(NamedTuple):
+    """An account from session to session."""
+
+    sessions: Sequence[pd.Timestamp]
+    equity: Sequence[float]
+    growth: Sequence[float]  # simple returns, flows taken out; the first is NaN
+
+
+def advance(
+    before: Mapping[str, Any] | None,
+    account: Course,
+    session: pd.Timestamp,
+    settings: RiskSettings,
+    ex_ante_annual: float = math.nan,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """`next_state` on plain numbers: a row of RiskState, and rows of RiskEvent."""
     if before and before["session"] > session:
         raise ContractError(
             f"the risk state is of {before['session'].date()}, after {session.date()}"
         )
-    days, values, growth = _until(equity, session)
-    if not len(days) or days[-1] != session:
+    if not len(account.sessions) or account.sessions[-1] != session:
         raise ContractError(f"no equity for {session.date()}: close the books of the session first")
-    state = before or _fresh(days[0], values[0], 1.0)
-    events: list[dict] = []
-    for at in np.flatnonzero(days > state["session"]):
-        state, happened = step(state, days[at], values[at], growth[at], settings)
+    fresh = _fresh(account.sessions[0], account.equity[0], 1.0)
+    state = dict(before) if before else fresh
+    since, events = state["session"], []
+    for day, value, growth in zip(*account, strict=True):
+        if day <= since:
+            continue
+        state, happened = step(state, day, value, growth, settings)
         events += happened
-        if days[at] == session:
-            surprise = growth[at] / (ex_ante_annual / math.sqrt(SESSIONS_PER_YEAR))
+        if day == session:
+            surprise = growth / (ex_ante_annual / math.sqrt(SESSIONS_PER_YEAR))
             state["feedback"] = feedback(state["feedback"], surprise, settings)
-    return typed(RiskState, [state]), typed(RiskEvent, events)
+    return state, events
 
 
-def _until(
-    equity: pd.DataFrame, session: pd.Timestamp
-) -> tuple[pd.DatetimeIndex, np.ndarray, np.ndarray]:
+def course_of(equity: pd.DataFrame, session: pd.Timestamp) -> Course:
     """Sessions in order up to the one given, equity and return of each."""
     known = equity[equity["session"] <= session].sort_values("session")
     growth = session_returns(known["equity"], known["flow"])
-    return pd.DatetimeIndex(known["session"]), known["equity"].to_numpy(), growth.to_numpy()
+    days = pd.DatetimeIndex(known["session"])
+    return Course(list(days), known["equity"].to_numpy(), growth.to_numpy())
 
 
 def session_returns(equity: pd.Series, flow: pd.Series) -> pd.Series:

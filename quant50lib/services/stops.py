@@ -7,12 +7,14 @@ functions on tables are a shell around it, and what the desk calls.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import RiskEvent
+from quant50lib.services.holdings import Holdings, holdings_of
 from quant50lib.services.panel import Panel
 from quant50lib.services.risk import DECIMALS, event
 from quant50lib.settings import RiskSettings
@@ -47,21 +49,31 @@ def stops(
     RiskEvent
         Rule `stop_loss`; value the loss, limit what was allowed, both fractions.
     """
-    held = holdings[holdings["symbol"].isin(panel.symbols)]
+    return typed(RiskEvent, stopped(holdings_of(holdings), panel, session, settings))
+
+
+def stopped(
+    held: Holdings, panel: Panel, session: pd.Timestamp, settings: RiskSettings
+) -> list[dict[str, Any]]:
+    """`stops` of holdings as arrays: rows of RiskEvent."""
+    place = panel.symbols.get_indexer(held.symbols)
+    at = np.flatnonzero(place >= 0)
     last = int(panel.sessions.searchsorted(session, "right"))
-    cols = panel.symbols.get_indexer(pd.Index(held["symbol"]))
-    first = panel.sessions.searchsorted(held["entry_session"])
-    recent = panel.close.to_numpy()[max(last - window(settings), 0) : last, cols]
-    loss = losses(*_since(panel, cols, first, last), held["entry_price"].to_numpy(dtype=float))
+    first = panel.sessions.to_numpy().searchsorted(held.entry_session[at])
+    recent = panel.close.to_numpy()[max(last - window(settings), 0) : last, place[at]]
+    loss = losses(*_since(panel, place[at], first, last), held.entry_price[at])
     limit = settings.stop_multiple * yardstick(recent, settings)
-    over = exceeded(loss, limit)
-    rows = zip(held[over].itertuples(), loss[over], limit[over], strict=True)
-    return typed(RiskEvent, [_stopped(session, *row) for row in rows])
-
-
-def _stopped(session: pd.Timestamp, holding: Any, loss: float, limit: float) -> dict[str, Any]:
-    detail = f"lost {loss:.1%} since {holding.entry_session.date()}"
-    return event(session, "stop_loss", loss, limit, detail, holding.symbol)
+    return [
+        event(
+            session,
+            "stop_loss",
+            loss[k],
+            limit[k],
+            f"lost {loss[k]:.1%} since {held.entry_session[at[k]].astype('datetime64[D]')}",
+            held.symbols[at[k]],
+        )
+        for k in np.flatnonzero(exceeded(loss, limit))
+    ]
 
 
 def _since(
@@ -191,6 +203,14 @@ def forced_exits(state: pd.DataFrame, stopped: pd.DataFrame, held: pd.Series) ->
     return held[held.index.isin(stopped.loc[stopped["rule"] == "stop_loss", "symbol"])]
 
 
+def forced(
+    halted: bool, events: Iterable[Mapping[str, Any]], held: Iterable[str]
+) -> dict[str, float]:
+    """The names held that are sold in full: all in a halt, else those stopped out; each 1."""
+    out = {e["symbol"] for e in events if e["rule"] == "stop_loss"}
+    return {symbol: 1.0 for symbol in held if halted or symbol in out}
+
+
 def barred(events: pd.DataFrame, session: pd.Timestamp, settings: RiskSettings) -> pd.Index:
     """Symbols that may not be bought: stopped out within the last `stop_bar_sessions` decisions.
 
@@ -198,33 +218,42 @@ def barred(events: pd.DataFrame, session: pd.Timestamp, settings: RiskSettings) 
     `stop_bar_sessions` + 1 sessions after s: for that many sessions the name is not held. `events`
     (RiskEvent) may reach beyond the session; what came later is not looked at.
     """
-    last = _last_stops(events, session, settings)
+    last = last_stops(events.to_dict("records"), session, settings)
     return pd.Index(sorted(last), dtype="str", name="symbol")
 
 
-def _last_stops(
-    events: pd.DataFrame, session: pd.Timestamp, settings: RiskSettings
+def last_stops(
+    events: Iterable[Mapping[str, Any]], session: pd.Timestamp, settings: RiskSettings
 ) -> dict[str, pd.Timestamp]:
-    """Session of the newest stop of every name still barred at the session."""
+    """Session of the newest stop of every name still barred at the session; `events`: rows of
+    RiskEvent."""
     since = dates.shift(session, -settings.stop_bar_sessions)
-    recent = (events["session"] > since) & (events["session"] <= session)
-    stopped = events[recent & (events["rule"] == "stop_loss")].sort_values("session")
-    return dict(zip(stopped["symbol"], stopped["session"], strict=True))
+    found = [
+        (e["session"], e["symbol"])
+        for e in events
+        if e["rule"] == "stop_loss" and since < e["session"] <= session
+    ]
+    return {symbol: stopped for stopped, symbol in sorted(found)}
 
 
 def bar_events(events: pd.DataFrame, session: pd.Timestamp, settings: RiskSettings) -> pd.DataFrame:
     """A RiskEvent of rule `barred` for every name barred today that was stopped before today."""
-    last = _last_stops(events[events["session"] < session], session, settings)
-    bar = settings.stop_bar_sessions
-    rows = [
+    return typed(RiskEvent, still_barred(events.to_dict("records"), session, settings))
+
+
+def still_barred(
+    events: Iterable[Mapping[str, Any]], session: pd.Timestamp, settings: RiskSettings
+) -> list[dict[str, Any]]:
+    """`bar_events` of rows of RiskEvent, as rows."""
+    before = [e for e in events if e["session"] < session]
+    return [
         event(
             session,
             "barred",
             dates.distance(stopped, session),
-            bar,
+            settings.stop_bar_sessions,
             f"stopped out on {stopped.date()}",
             symbol,
         )
-        for symbol, stopped in sorted(last.items())
+        for symbol, stopped in sorted(last_stops(before, session, settings).items())
     ]
-    return typed(RiskEvent, rows)

@@ -51,6 +51,7 @@ def is_session(day: str | dt.date | pd.Timestamp) -> bool:
     return as_date(day) in _all_sessions()
 
 
+@lru_cache(maxsize=8192)
 def as_session(day: str | dt.date | pd.Timestamp) -> pd.Timestamp:
     """The date as a session.
 
@@ -79,6 +80,7 @@ def sessions_between(
     return every[every.searchsorted(as_date(first)) : every.searchsorted(as_date(last), "right")]
 
 
+@lru_cache(maxsize=8192)
 def shift(session: str | dt.date | pd.Timestamp, n: int) -> pd.Timestamp:
     """The session `n` sessions after (before, where negative) the given session."""
     sessions = _all_sessions()
@@ -91,6 +93,7 @@ def distance(first: pd.Timestamp, last: pd.Timestamp) -> int:
     return int(sessions.get_loc(as_session(last)) - sessions.get_loc(as_session(first)))
 
 
+@lru_cache(maxsize=8192)
 def open_of(session: str | dt.date | pd.Timestamp) -> pd.Timestamp:
     """The instant (UTC) at which the session opens."""
     return calendar().session_open(as_session(session)).tz_convert("UTC")

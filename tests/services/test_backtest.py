@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,11 @@ from quant50lib.contracts import Equity, Holding, Order, Target
 from quant50lib.errors import SettingsError
 from quant50lib.services import backtest, backtest_summary, covariance, data
 from quant50lib.services.adjust import to_panel
-from quant50lib.services.backtest_account import Account, Costs
+from quant50lib.services.adjust_rolling import Rolling
+from quant50lib.services.backtest_account import Account, Costs, Sent
 from quant50lib.services.backtest_market import Window
 from quant50lib.services.universe import admit
 from quant50lib.utils import dates
-from quant50lib.utils.frames import typed
 from tests.small_market import always, poisoned, small_market, small_settings
 
 FIRST, MIDDLE, LAST = (pd.Timestamp(d) for d in ("2023-03-13", "2023-03-21", "2023-03-29"))
@@ -67,9 +69,31 @@ def test_a_window_is_the_panel_that_a_run_of_that_day_makes():
         wanted = admit(wanted, always(market.raw.symbols), settings.data.min_history_sessions)
         tail = window.panel(260)
         for name in ("open", "close", "volume", "traded_close", "dollar_volume", "admitted"):
-            whole = getattr(wanted, name)
-            pd.testing.assert_frame_equal(getattr(window.panel(), name), whole, check_exact=True)
-            pd.testing.assert_frame_equal(getattr(tail, name), whole.tail(260), check_exact=True)
+            whole, same = getattr(wanted, name), {"check_exact": True, "check_column_type": False}
+            pd.testing.assert_frame_equal(getattr(window.panel(), name), whole, **same)
+            pd.testing.assert_frame_equal(getattr(tail, name), whole.tail(260), **same)
+
+
+def test_prices_adjusted_from_session_to_session_are_those_adjusted_at_once():
+    """Forwards by one session and by many, and back again; with a split in a halt."""
+    market, settings = small_market(), small_settings()
+    at = market.row(MIDDLE)
+    raw = market.raw._replace(fields={n: v.copy() for n, v in market.raw.fields.items()})
+    for values in raw.fields.values():
+        values[at - 2 : at + 1, 3] = np.nan
+    acts = [(raw.symbols[3], "forward_split", market.sessions[at - 1], 3.0, 1.0, np.nan)]
+    acts += [(raw.symbols[3], "cash_dividend", market.sessions[at + 2], np.nan, np.nan, 0.7)]
+    more = pd.DataFrame(acts, columns=market.actions.columns).astype(market.actions.dtypes)
+    actions = pd.concat([market.actions, more]).sort_values("ex_date", ignore_index=True)
+    market = replace(market, raw=raw, actions=actions)
+    rolling = Rolling(raw, actions)
+    for row in [*range(at - 60, at + 4), at + 40, at - 1]:
+        moved = Window.at(market, row, settings, rolling).panel(120)
+        whole = Window.at(market, row, settings).panel(120)
+        for name in ("open", "high", "low", "close", "volume", "dollar_volume"):
+            pd.testing.assert_frame_equal(
+                getattr(moved, name), getattr(whole, name), check_exact=True
+            )
 
 
 def test_the_gates_of_the_past_say_what_they_said_on_the_day():
@@ -94,8 +118,8 @@ def test_the_gates_of_the_past_say_what_they_said_on_the_day():
         session = raw.sessions[row]
         found = data.findings(bars, market.actions, market.names, session, settings.data, "SPY")
         held = found[found["severity"] == "quarantine"]
-        told = past.quarantined(row)
-        assert set(zip(told["symbol"], told["session"], told["gate"], strict=True)) == set(
+        cols, rows, gates = past.quarantines(row)
+        assert set(zip(raw.symbols[cols], raw.sessions[rows], gates, strict=True)) == set(
             zip(held["symbol"], held["session"], held["gate"], strict=True)
         )
         stops = found.loc[found["severity"] == "stop", "gate"]
@@ -157,41 +181,36 @@ def test_fills_are_half_a_spread_from_the_open(momentum):
 
 
 def order(symbol, side, qty, price=10.0):
-    row = dict.fromkeys(Order.columns(), "") | {"session": FIRST, "symbol": symbol, "side": side}
-    row |= {"qty": qty, "price": price, "notional": qty * price, "state": "planned", "attempt": 1}
-    row |= {"client_order_id": f"q50-{symbol}-{side}", "filled_qty": 0.0, "filled_price": None}
-    return typed(Order, [row])
+    return [Sent(f"q50-{symbol}-{side}", symbol, side, Decimal(repr(qty)), price)]
 
 
 def action(kind, day, new=np.nan, old=np.nan, cash=np.nan):
     row = {"symbol": "AA", "type": kind, "ex_date": day, "new_rate": new, "old_rate": old}
-    return pd.DataFrame([row | {"cash": cash}])
+    return [SimpleNamespace(**row, cash=cash)]
 
 
 @pytest.mark.parametrize("dividends", ["cash", "due"])
 def test_splits_dividends_and_a_merger_by_hand(dividends):
     days = list(dates.sessions_between("2023-03-13", "2023-03-17"))
     account = Account(Decimal(1000), Costs(0.0, dividends))
-    none, no_orders = small_market().actions.iloc[:0], Order.empty()
-    account.open(days[0], none, order("AA", "buy", 10.0), pd.Series({"AA": 50.0}))
-    account.close(days[0], pd.Series({"AA": 52.0}))
-    account.open(days[1], action("forward_split", days[1], 4, 1), no_orders, pd.Series(dtype=float))
-    holding = account.close(days[1], pd.Series({"AA": 13.0}))
-    assert holding[["qty", "entry_price"]].to_numpy().tolist() == [[40.0, 12.5]]
-    account.open(days[2], action("cash_dividend", days[2], cash=0.5), no_orders, pd.Series())
-    account.close(days[2], pd.Series({"AA": 12.5}))
+    account.open(days[0], [], order("AA", "buy", 10.0), {"AA": 50.0})
+    account.close(days[0], {"AA": 52.0})
+    account.open(days[1], action("forward_split", days[1], 4, 1), [], {})
+    held = account.close(days[1], {"AA": 13.0})
+    assert (held.qty.tolist(), held.entry_price.tolist()) == ([40.0], [12.5])
+    account.open(days[2], action("cash_dividend", days[2], cash=0.5), [], {})
+    account.close(days[2], {"AA": 12.5})
     assert account.lines[-1]["cash"] == (520.0 if dividends == "cash" else 500.0)
     assert account.lines[-1]["dividends"] == (0.0 if dividends == "cash" else 20.0)
-    account.open(days[3], action("cash_merger", days[3], cash=20.0), no_orders, pd.Series())
-    assert account.close(days[3], pd.Series(dtype=float)).empty
+    account.open(days[3], action("cash_merger", days[3], cash=20.0), [], {})
+    assert not len(account.close(days[3], {}).symbols)
     assert account.lines[-1]["equity"] == (1320.0 if dividends == "cash" else 1300.0)
 
 
 def test_an_order_of_a_name_that_does_not_open_expires():
     account = Account(Decimal(1000), Costs(1.0))
-    none = small_market().actions.iloc[:0]
-    account.open(FIRST, none, order("AA", "buy", 10.0), pd.Series({"AA": np.nan}))
-    assert account.close(FIRST, pd.Series(dtype=float)).empty and account.cash == 1000
+    account.open(FIRST, [], order("AA", "buy", 10.0), {"AA": np.nan})
+    assert not len(account.close(FIRST, {}).symbols) and account.cash == 1000
 
 
 def test_a_session_that_the_market_lacks_is_refused():

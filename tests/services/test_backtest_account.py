@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant50lib.contracts import Order, Target, Universe
-from quant50lib.services.backtest_account import Account, Costs
+from quant50lib.services.backtest_account import Account, Costs, Sent
 from quant50lib.services.execute import plan_orders
+from quant50lib.services.holdings import to_frame
 from quant50lib.settings import ExecuteSettings
 from quant50lib.utils import dates
 from quant50lib.utils.frames import typed
 
-NO_ACTIONS = pd.DataFrame(columns=["symbol", "type", "ex_date", "new_rate", "old_rate", "cash"])
+ACTION = ["symbol", "type", "ex_date", "new_rate", "old_rate", "cash"]
 SYMBOLS = [f"N{chr(65 + n)}" for n in range(12)]
 SESSIONS = dates.sessions_between("2021-01-04", "2022-12-30")[:500]
 
@@ -42,8 +43,8 @@ def equity_by_loop(closes: pd.DataFrame, weights: pd.DataFrame, half_spread_bps:
     volume, own = pd.Series(1e9, SYMBOLS), OWN
     before = closes.shift(1)
     for session in closes.index:
-        account.open(session, NO_ACTIONS, orders, before.loc[session])
-        holding = account.close(session, closes.loc[session])
+        account.open(session, [], sent(orders), before.loc[session].to_dict())
+        holding = to_frame(account.close(session, closes.loc[session].to_dict()), session)
         line = account.lines[-1]
         orders = plan_orders(
             targets(session, weights.loc[session]),
@@ -59,6 +60,14 @@ def equity_by_loop(closes: pd.DataFrame, weights: pd.DataFrame, half_spread_bps:
         )
         assert (orders["state"] == "planned").all()
     return pd.Series([line["equity"] for line in account.lines], closes.index) / 1e6
+
+
+def sent(orders):
+    """The rows of an Order table as the account takes them."""
+    return [
+        Sent(row.client_order_id, row.symbol, row.side, Decimal(repr(row.qty)), row.price)
+        for row in orders.itertuples()
+    ]
 
 
 def targets(session, weights):
@@ -147,9 +156,10 @@ def test_books_balance_whatever_happens(days, half_spread):
         at = dict(zip(SYMBOLS[:3], (o / 100 for o in opens), strict=True))
         end = dict(zip(SYMBOLS[:3], (c / 100 for c in closes), strict=True))
         orders = typed(Order, [order(symbol, side, millionths / 1e6, n)])
-        table = pd.DataFrame(acts, columns=NO_ACTIONS.columns)
-        account.open(SESSIONS[n], table, orders, pd.Series(at))
-        holding = account.close(SESSIONS[n], pd.Series(end)).set_index("symbol")["qty"]
+        table = pd.DataFrame(acts, columns=ACTION)
+        account.open(SESSIONS[n], table.itertuples(), sent(orders), at)
+        held = account.close(SESSIONS[n], end)
+        holding = dict(zip(held.symbols, held.qty, strict=True))
         for s in owned:
             ratio = split[0] / split[1] if split and s == SYMBOLS[0] else 1.0
             paid = dividend if s == SYMBOLS[1] else 0.0
