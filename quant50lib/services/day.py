@@ -12,6 +12,8 @@ BPS = 1e4
 #: every limit is tightened by this inside the programme, so that what a solver leaves over (1e-8)
 #: and what is tidied up afterwards stay on the right side of the true one
 MARGIN = 1e-6
+#: a rule that was widened by the least that is needed gets this much more: solvers need an inside
+ROOM = 1e-5
 #: a smaller weight is what a solver leaves for nothing
 DUST = 1e-6
 

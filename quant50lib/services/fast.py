@@ -9,6 +9,7 @@ any other book within the rules can be better. What cannot be proven is not sett
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,21 +56,38 @@ def solve(
         return Attempt(settled=True)
     if a.variance < LEAST_VARIANCE or (a.lower > a.upper).any():
         return Attempt(settled=False)
+    best = proven_best(a)
+    if not best.found.finished:
+        return Attempt(settled=_contradictory(a, best.weights, best.found))
+    kept = best.proven and best.shown.violation <= TOLERANCE
+    return Attempt(kept, _answer(a, day, best) if kept else None)
+
+
+class Best(NamedTuple):
+    """Where the rounds ended."""
+
+    at: np.ndarray  # names considered one by one
+    weights: np.ndarray  # (n,)
+    found: Inside
+    shown: Proof
+    proven: bool  # no other book within the rules is better by more than `GAP`
+
+
+def proven_best(a: Arrays) -> Best:
+    """The best weights of the promising names, and of those that would pay, until no other does."""
     at, enough = _promising(a), ENOUGH
     for _ in range(ROUNDS):
         found = minimise(a.only(at), enough)
         weights = np.zeros(len(a.gain))
         weights[at] = found.weights
         shown = proof(a, weights, found.prices)
-        if not found.finished:
-            return Attempt(settled=_contradictory(a, weights, found))
-        if shown.gap <= GAP * max(1.0, abs(shown.loss)):
-            kept = shown.violation <= TOLERANCE
-            return Attempt(kept, _answer(a, day, at, weights, found, shown) if kept else None)
+        proven = shown.gap <= GAP * max(1.0, abs(shown.loss))
+        if proven or not found.finished:
+            break
         joining = _joining(shown, at)
         enough *= 1.0 if len(joining) else 0.01
         at = np.union1d(at, joining)
-    return Attempt(settled=False)
+    return Best(at, weights, found, shown, bool(proven and found.finished))
 
 
 def _promising(a: Arrays) -> np.ndarray:
@@ -99,9 +117,8 @@ def _contradictory(a: Arrays, weights: np.ndarray, found: Inside) -> bool:
     return contradiction(a, weights, z) > CLEARLY * scale
 
 
-def _answer(
-    a: Arrays, day: Day, at: np.ndarray, weights: np.ndarray, found: Inside, shown: Proof
-) -> Answer:
+def _answer(a: Arrays, day: Day, best: Best) -> Answer:
+    at, weights, found, shown, _ = best
     left_out = shown.reduced_cost.copy()
     left_out[at] = 0.0
     floor, ceiling = np.maximum(shown.slope + shown.per_trade, 0.0), np.zeros(len(weights))

@@ -25,7 +25,10 @@ from quant50lib.services.fast_kernels import (
     times,
 )
 
-ITERATIONS = 40
+ITERATIONS = 60
+#: after so many, predictor and corrector chase each other: plain steps towards the centre follow,
+#: with this share of complementarity left, and of the longest step
+BOLD, CAUTION, CAUTIOUS = 20, 0.2, 0.9
 #: complementarity at the start, bps
 START = 3e-2
 #: of the way to the boundary that a step may go
@@ -349,6 +352,11 @@ def descend(f: Fixed, p: Point, enough: float) -> tuple[Here, bool, int]:
         s, sound = system(f, p, h)
         if not sound:
             break
+        if done >= BOLD:
+            aim_at(f, CAUTION * before / f.products, by, aim)
+            direction(f, p, h, s, aim, by)
+            advance(p, by, CAUTIOUS * longest(f, p, by))
+            continue
         step = 0.0
         for corrector in range(2):
             if corrector:

@@ -18,12 +18,10 @@ import numpy as np
 
 from quant50lib.errors import OptimizationError
 from quant50lib.services.covariance import SESSIONS_PER_YEAR
-from quant50lib.services.day import BPS, DUST, MARGIN, Answer, Day, Slack, value_bps
+from quant50lib.services.day import BPS, MARGIN, ROOM, Answer, Day, Slack
 from quant50lib.services.limits import Limits
 from quant50lib.settings import OptimizeSettings
 
-#: a rule that was widened by the least that is needed gets this much more: solvers need an inside
-ROOM = 1e-5
 OPTIONS: dict[str, dict] = {
     "CLARABEL": {},
     "HIGHS": {},
@@ -154,6 +152,23 @@ def least_slack(
 
     None where only a rule that is not in `elastic_order` could help by giving way.
     """
+    if settings.solver == "fast":
+        from quant50lib.services import fast_slack
+
+        attempt = fast_slack.least(day, limits, settings, lower, upper)
+        if attempt.settled:
+            return attempt.slack
+    return _least_slack(day, limits, settings, lower, upper)
+
+
+def _least_slack(
+    day: Day,
+    limits: Limits,
+    settings: OptimizeSettings,
+    lower: np.ndarray,
+    upper: np.ndarray,
+) -> Slack | None:
+    """The same by cvxpy, one programme for each rule."""
     order = [*LAST_TO_GIVE_WAY, *reversed(settings.elastic_order)]
     rigid = [r for r in ("turnover", "sector", "volatility") if r not in settings.elastic_order]
     slack, in_force = Slack(), list(rigid)
