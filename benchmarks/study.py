@@ -1,7 +1,9 @@
 """What the rules of the desk earn and cost: books with and without brake and stops, on two markets.
 
-``python benchmarks/study.py [--only real-zero …] [--from D] [--to D] [--names N]`` runs each case by the
-back-test with the fast solver, keeps its figures in build/study.jsonl as it is done, and writes the
+``python benchmarks/study.py [--only real-zero-all-rules …] [--from D] [--to D] [--names N] [--again]`` runs
+each case by the back-test with the fast solver and keeps its figures in build/study.jsonl as it is
+done. A case that is kept for the same sessions and names is not run again, nor one that another process
+has under way: start it once for every core, and again after an interruption. ``--table`` writes the
 table between the `study` marks of the README. Real bars are those beside the checkout
 (../shared/data); they are the members of the index at the end of the span, so that their returns
 flatter every book alike. The crash is a demo market that falls by 35 % within 21 sessions.
@@ -10,9 +12,13 @@ flatter every book alike. The crash is a demo market that falls by 35 % within 2
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +104,7 @@ def cases() -> dict[str, tuple[str, str, str]]:
 
 def run(case: tuple[str, str, str], first: str, last: str, names: int) -> dict:
     """The figures of a case."""
+    begun = time.process_time()
     kind, book, rules = case
     settings, market = (real_market if kind == "real" else crash_market)(names)
     if kind == "crash":
@@ -107,9 +114,8 @@ def run(case: tuple[str, str, str], first: str, last: str, names: int) -> dict:
         settings = settings.model_copy(update={"risk": own})
     brake, stops = (RULES | READINGS).get(rules, (False, False))
     settings = backtest.without(settings, brake=brake, stops=stops)
-    tell = lambda day, share: print(f"{share:5.1%} {day}", file=sys.stderr)  # noqa: E731
     result = backtest.run(
-        market, book, settings, pd.Timestamp(first), pd.Timestamp(last), tell=tell
+        market, book, settings, pd.Timestamp(first), pd.Timestamp(last), tell=_tell(case)
     )
     returns, others = summary.returns_of(result), summary.benchmarks(market, result)
     said = {**summary.summary(result), "market": kind, "book": book, "rules": rules, "names": names}
@@ -118,7 +124,51 @@ def run(case: tuple[str, str, str], first: str, last: str, names: int) -> dict:
     said["low_budget_run"] = _longest(result.daily["budget"] < 0.2)
     said["gap"] = float(-returns.min())
     said["returns"] = returns.round(9).tolist()
+    said["cpu_seconds"] = time.process_time() - begun
     return said
+
+
+def _tell(case: tuple[str, str, str]) -> backtest.Tell:
+    """Says every tenth part of a case that is done."""
+    told = set()
+
+    def tell(day: str, share: float) -> None:
+        tenth = int(share * 10)
+        if tenth not in told:
+            told.add(tenth)
+            print(f"{' '.join(case)}: {share:.0%}, {day}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def kept() -> list[dict]:
+    """The figures of every case that was run, in the order of time."""
+    return [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
+
+
+def keep(row: dict) -> None:
+    """Append the figures of a case, whole, whoever else is writing."""
+    with KEPT.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps(row, default=str) + "\n")
+
+
+def is_kept(case: tuple[str, str, str], asked: list) -> bool:
+    """Whether a case has been run on the same sessions and names."""
+    return any(
+        (r["market"], r["book"], r["rules"], r.get("asked")) == (*case, asked) for r in kept()
+    )
+
+
+@contextmanager
+def claimed(name: str) -> Iterator[bool]:
+    """Whether the case is ours: no other process has it under way."""
+    with (KEPT.parent / f"study-{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield True
+        except BlockingIOError:
+            yield False
 
 
 def _windows(returns: pd.Series) -> float:
@@ -203,17 +253,19 @@ def main() -> None:
     asked.add_argument("--from", dest="first", default="2014-03-03")
     asked.add_argument("--to", dest="last", default="2018-02-07")
     asked.add_argument("--names", type=int, default=300)
+    asked.add_argument("--again", action="store_true", help="also what is kept already")
     asked.add_argument("--table", action="store_true", help="only write the table of what is kept")
     given = asked.parse_args()
     KEPT.parent.mkdir(exist_ok=True)
+    span = [given.first, given.last, given.names]
     for name, case in cases().items():
         if given.table or (given.only and name not in given.only):
             continue
-        row = run(case, given.first, given.last, given.names)
-        with KEPT.open("a") as file:
-            file.write(json.dumps(row, default=str) + "\n")
-    lines = KEPT.read_text().splitlines()
-    newest = {(r["market"], r["book"], r["rules"]): r for r in map(json.loads, lines)}
+        with claimed(name) as ours:
+            if not ours or (not given.again and is_kept(case, span)):
+                continue
+            keep(run(case, *span) | {"asked": span})
+    newest = {(r["market"], r["book"], r["rules"]): r for r in kept()}
     made = table([newest[case] for case in cases().values() if case in newest])
     print(made)
     text = README.read_text("utf-8")

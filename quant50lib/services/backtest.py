@@ -25,7 +25,7 @@ import pandas as pd
 from quant50lib import contracts
 from quant50lib.contracts import Equity, Holding, Order, RiskEvent, Table, Target
 from quant50lib.errors import OptimizationError, SettingsError
-from quant50lib.services import book, execute, features, holdings, optimize
+from quant50lib.services import book, covariance, execute, features, holdings, optimize
 from quant50lib.services.adjust_rolling import Rolling
 from quant50lib.services.backtest_account import Account, Costs, Sent
 from quant50lib.services.backtest_market import Market, Names, Window
@@ -36,6 +36,7 @@ from quant50lib.services.eligibility import LIQUIDITY_SESSIONS, median_known
 from quant50lib.services.holdings import Holdings
 from quant50lib.services.ledger import decimal
 from quant50lib.services.limits import Breach
+from quant50lib.services.names import said
 from quant50lib.services.panel import Panel
 from quant50lib.services.quality_past import Past
 from quant50lib.settings import Settings
@@ -176,20 +177,23 @@ def decide(loop: Loop, window: Window, held: Holdings) -> Day:
     settings, session = loop.settings, window.session
     panel = window.panel(max(_tail(loop), _held_since(held, window)))
     names = window.names(loop.past.gates(window.row))
-    expected = loop.signal.expect(window, panel, loop.learnt)
+    past = covariance.history(panel, settings.optimize)
+    expected = loop.signal.expect(window, panel, past, loop.learnt)
     course, before = loop.account.course(REMEMBERED), loop.state or None
     state, events = book.judged(before, loop.known, course, held, panel, session, settings)
     try:
         solution = book.weights_wanted(
-            pd.Series(expected.expected_return, expected.symbols),
-            pd.Series(expected.error, expected.symbols),
-            loop.market.sectors,
-            pd.Series(names.tradable, panel.symbols),
-            pd.Series(held.weight, held.symbols),
+            expected.symbols,
+            expected.expected_return,
+            expected.error,
+            said(loop.market.sectors),
+            (panel.symbols.to_numpy(dtype=object), names.tradable),
+            (held.symbols.to_numpy(dtype=object), held.weight),
             state,
             events,
             loop.known,
-            panel,
+            past,
+            np.flatnonzero(past.known),
             settings,
         )
     except OptimizationError as error:

@@ -13,8 +13,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
-from quant50lib.services import covariance, features, forecast, gate, inference, label, model
+from quant50lib.services import features, forecast, gate, inference, label, model
 from quant50lib.services.backtest_market import Window
+from quant50lib.services.covariance import History
 from quant50lib.services.forecast import Expected
 from quant50lib.services.forecast import Scoring as Learnt
 from quant50lib.services.model import LoadedModel, Trained
@@ -33,8 +34,10 @@ class Signal(Protocol):
     def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
         """What is known after learning at the close, given what was known before."""
 
-    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
-        """What is expected at the close of the window's session, which is the panel's last."""
+    def expect(
+        self, window: Window, panel: Panel, past: History, learnt: Learnt | None
+    ) -> Expected:
+        """What is expected at the close of the window's session, the panel's last; `past` its returns."""
 
 
 def matrix_of(window: Window, panel: Panel, names: tuple[str, ...]) -> pd.DataFrame:
@@ -44,17 +47,17 @@ def matrix_of(window: Window, panel: Panel, names: tuple[str, ...]) -> pd.DataFr
     return pd.DataFrame({name: v.iloc[-1] for name, v in described.standardised.items()})
 
 
-def of_day(window: Window, panel: Panel, matrix: pd.DataFrame, learnt: Learnt | None) -> Expected:
+def of_day(
+    window: Window, panel: Panel, past: History, matrix: pd.DataFrame, learnt: Learnt | None
+) -> Expected:
     """What is expected of the names with history enough for a risk, as notebook 05 has it."""
     settings = window.settings
-    known = covariance.eligible(panel, settings.optimize)
-    closes = panel.close.to_numpy()
-    if len(known) == len(panel.symbols):
-        known = panel.symbols  # whose hash table is there already
-    else:
-        closes = closes[:, panel.symbols.get_indexer(known)]
+    symbols, closes = panel.symbols, panel.close.to_numpy()
+    known = past.known
+    if not known.all():
+        symbols, closes = symbols[known], closes[:, known]
     horizon = settings.label.horizon_sessions
-    return forecast.of_closes(known, closes, matrix, learnt, settings.forecast, horizon)
+    return forecast.of_closes(symbols, closes, matrix, learnt, settings.forecast, horizon)
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,20 @@ class Zero:
     def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
         return None
 
-    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
-        return of_day(window, panel, pd.DataFrame(), None)
+    def expect(
+        self, window: Window, panel: Panel, past: History, learnt: Learnt | None
+    ) -> Expected:
+        return of_day(window, panel, past, pd.DataFrame(), None)
 
 
 @dataclass(frozen=True)
 class Even(Zero):
     """No alpha, and every name as uncertain as another: the programme spreads the weights evenly."""
 
-    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
-        found = super().expect(window, panel, learnt)
+    def expect(
+        self, window: Window, panel: Panel, past: History, learnt: Learnt | None
+    ) -> Expected:
+        found = super().expect(window, panel, past, learnt)
         return found._replace(error=EVEN_ERROR * np.abs(found.expected_return))
 
 
@@ -86,6 +93,7 @@ class MeasuredMomentum:
     trained_at: pd.Timestamp
     ic: float
     ic_error: float
+    ics: pd.Series  # rank IC by session, as far as labels were known
 
     def score(self, matrix: pd.DataFrame) -> pd.Series:
         return matrix[MOMENTUM]
@@ -98,20 +106,41 @@ class Momentum:
     learns: ClassVar[bool] = True
 
     def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
-        panel, horizon = window.panel(), window.settings.label.horizon_sessions
-        settings = window.settings.features.model_copy(update={"names": (MOMENTUM,)})
-        described = features.describe(panel, window.market.sectors, settings, window.benchmark)
-        names = described.standardised[MOMENTUM].columns
-        excess = label.excess_return(panel.only(names), window.benchmark, horizon)
-        ics = rank_ic_by_session(described.standardised[MOMENTUM], excess)
-        ics = ics.iloc[: -1 - horizon].dropna()
+        ics = _known_ics(window, before.ics if isinstance(before, MeasuredMomentum) else None)
         if len(ics) < window.settings.model.min_training_sessions:
             return before
-        found = inference.session_mean(ics, horizon)
-        return MeasuredMomentum(window.session, found.value, found.error)
+        found = inference.session_mean(ics, window.settings.label.horizon_sessions)
+        return MeasuredMomentum(window.session, found.value, found.error, ics)
 
-    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
-        return of_day(window, panel, matrix_of(window, panel, (MOMENTUM,)), learnt)
+    def expect(
+        self, window: Window, panel: Panel, past: History, learnt: Learnt | None
+    ) -> Expected:
+        matrix = matrix_of(window, panel, (MOMENTUM,))
+        return of_day(window, panel, past, matrix, learnt)
+
+
+def _known_ics(window: Window, before: pd.Series | None) -> pd.Series:
+    """Rank IC of momentum by session, of the history of the window and where labels are known.
+
+    Those measured `before` are kept; a session is measured once, when its labels are new.
+    """
+    horizon = window.settings.label.horizon_sessions
+    settings = window.settings.features.model_copy(update={"names": (MOMENTUM,)})
+    needed = features.sessions_needed(settings)
+    last = window.row - window.first - needed + 2  # sessions with momentum
+    if before is not None and len(before):
+        last = min(last, window.row - window.market.row(before.index[-1]))
+    if last <= 1 + horizon:
+        return pd.Series(dtype=float) if before is None else before
+    panel = window.panel(last + needed - 1)
+    described = features.describe(
+        panel, window.market.sectors, settings, window.benchmark, last
+    ).standardised[MOMENTUM]
+    excess = label.excess_return(panel, window.benchmark, horizon)
+    found = rank_ic_by_session(described, excess.iloc[-last:][described.columns])
+    found = found.iloc[: -1 - horizon].dropna()
+    ics = found if before is None else pd.concat([before, found])
+    return ics[ics.index >= window.market.sessions[window.first + needed - 1]]
 
 
 def rank_ic_by_session(score: pd.DataFrame, outcome: pd.DataFrame) -> pd.Series:
@@ -143,12 +172,14 @@ class Model:
             return before
         return trained.as_loaded(f"{window.session:%Y%m%d}", window.session)
 
-    def expect(self, window: Window, panel: Panel, learnt: Learnt | None) -> Expected:
+    def expect(
+        self, window: Window, panel: Panel, past: History, learnt: Learnt | None
+    ) -> Expected:
         found = learnt if isinstance(learnt, LoadedModel) else None
         usable = model.usable(found, window.session, window.settings.model)
         names = window.settings.features.names
         matrix = matrix_of(window, panel, names) if usable else pd.DataFrame()
-        return of_day(window, panel, matrix, usable)
+        return of_day(window, panel, past, matrix, usable)
 
 
 def train(window: Window) -> tuple[TrainingSet, Trained]:

@@ -18,8 +18,10 @@ import pandas as pd
 
 from quant50lib.contracts import RiskEvent, RiskState
 from quant50lib.services import alarm, covariance, exposure, optimize, risk, stops, tail
+from quant50lib.services.covariance import History
 from quant50lib.services.holdings import Holdings, holdings_of
 from quant50lib.services.model import LoadedModel
+from quant50lib.services.names import Said, names_of
 from quant50lib.services.optimize import Solution
 from quant50lib.services.panel import Panel
 from quant50lib.services.risk import Course
@@ -94,18 +96,14 @@ def _ex_ante(before: Row | None, held: Holdings, panel: Panel, settings: Setting
     """Volatility that was forecast for the book held during the session; NaN where none was."""
     if before is None or len(panel.sessions) < 2:
         return math.nan
-    then = panel.each(lambda values: values.iloc[:-1])
-    known = covariance.eligible(then, settings.optimize).get_indexer(held.symbols) >= 0
-    names = held.symbols[known]
-    if not len(names):
+    then = covariance.history(panel.each(lambda values: values.iloc[:-1]), settings.optimize)
+    at = panel.symbols.get_indexer(held.symbols)
+    known = then.known[at] & (at >= 0)
+    if not known.any():
         return math.nan
-    model = covariance.risk_model(
-        then,
-        names,
-        settings.optimize,
-        settings.label.horizon_sessions,
-        float(before["feedback"]),
-    )
+    feedback, horizon = float(before["feedback"]), settings.label.horizon_sessions
+    names = held.symbols[known]
+    model = covariance.model_at(then, at[known], names, settings.optimize, horizon, feedback)
     return model.volatility_annual(pd.Series(held.weight[known], names)) or math.nan
 
 
@@ -120,54 +118,67 @@ def solve(
     settings: Settings,
 ) -> Solution:
     """The weights of the day under every rule; see `optimize.target_weights`."""
-    by_name = forecast.set_index("symbol")
-    names = universe.set_index("symbol")
+    symbols = pd.Index(forecast["symbol"], name=None)
+    past = covariance.history(panel, settings.optimize)
     return weights_wanted(
-        by_name["expected_return"],
-        by_name["error"],
-        names["sector"],
-        names["tradable"],
-        holding.set_index("symbol")["weight"],
+        symbols,
+        forecast["expected_return"].to_numpy(),
+        forecast["error"].to_numpy(),
+        _said(universe, "sector"),
+        _said(universe, "tradable"),
+        _said(holding, "weight"),
         state.iloc[0].to_dict(),
         events.to_dict("records"),
         memory.events.to_dict("records"),
-        panel,
+        past,
+        panel.symbols.get_indexer(symbols),
         settings,
     )
 
 
+def _said(table: pd.DataFrame, column: str) -> Said:
+    return table["symbol"].to_numpy(dtype=object), table[column].to_numpy()
+
+
 def weights_wanted(
-    expected_return: pd.Series,
-    error: pd.Series,
-    sectors: pd.Series,
-    tradable: pd.Series,
-    held: pd.Series,
+    symbols: pd.Index,
+    expected_return: np.ndarray,
+    error: np.ndarray,
+    sectors: Said,
+    tradable: Said,
+    held: Said,
     state: Row,
     events: Sequence[Row],
     known: Sequence[Row],
-    panel: Panel,
+    past: History,
+    at: np.ndarray,
     settings: Settings,
 ) -> Solution:
-    """`solve` of series by symbol, a row of RiskState, and rows of RiskEvent of today and before."""
+    """`solve` on arrays.
+
+    Parameters
+    ----------
+    symbols, expected_return, error, at : (n_symbols,)
+        The forecast, and the column of each name in `past`.
+    sectors, tradable, held
+        Symbols and what is said of each.
+    state, events, known
+        Row of RiskState; rows of RiskEvent of the session, and of those before.
+    """
     barred = stops.last_stops([*known, *events], state["session"], settings.risk)
-    at = tradable.index.get_indexer(list(barred))
-    allowed = tradable.to_numpy(dtype=bool, copy=True)
-    allowed[at[at >= 0]] = False
-    horizon = settings.label.horizon_sessions
-    return optimize.target_weights(
-        expected_return,
-        error,
-        covariance.risk_model(
-            panel, expected_return.index, settings.optimize, horizon, float(state["feedback"])
-        ),
+    free = np.array([symbol not in barred for symbol in tradable[0]], dtype=bool)
+    names = symbols.to_numpy(dtype=object)
+    horizon, feedback = settings.label.horizon_sessions, float(state["feedback"])
+    day = names_of(
+        (names, expected_return),
+        (names, error),
+        covariance.model_at(past, at, symbols, settings.optimize, horizon, feedback),
         held,
         sectors,
-        pd.Series(allowed, tradable.index),
-        stops.forced(bool(state["halted"]), events, held.index),
-        float(state["budget"]),
-        settings.optimize,
-        horizon,
+        (tradable[0], tradable[1].astype(bool) & free),
+        stops.forced(bool(state["halted"]), events, held[0]),
     )
+    return optimize.weigh(day, float(state["budget"]), settings.optimize, horizon)
 
 
 def outlook(forecast: pd.DataFrame, model: LoadedModel | None) -> dict[str, Any]:

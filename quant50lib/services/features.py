@@ -159,8 +159,10 @@ def describe(
     return over itself is nothing to predict. With `last` only so many sessions are given, the newest.
     """
     names = panel.symbols.intersection(sectors.index)
-    raw = {name: v[names] for name, v in compute(panel, settings, benchmark).items()}
-    allowed = eligible(panel.only(names), settings)
+    raw, own = compute(panel, settings, benchmark), panel
+    if len(names) < len(panel.symbols):
+        raw, own = {name: v[names] for name, v in raw.items()}, panel.only(names)
+    allowed = eligible(own, settings)
     if benchmark in names:
         allowed[benchmark] = False
     if last is not None:

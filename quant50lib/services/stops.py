@@ -203,12 +203,10 @@ def forced_exits(state: pd.DataFrame, stopped: pd.DataFrame, held: pd.Series) ->
     return held[held.index.isin(stopped.loc[stopped["rule"] == "stop_loss", "symbol"])]
 
 
-def forced(
-    halted: bool, events: Iterable[Mapping[str, Any]], held: Iterable[str]
-) -> dict[str, float]:
-    """The names held that are sold in full: all in a halt, else those stopped out; each 1."""
+def forced(halted: bool, events: Iterable[Mapping[str, Any]], held: Iterable[str]) -> set[str]:
+    """The names held that are sold in full: all in a halt, else those stopped out."""
     out = {e["symbol"] for e in events if e["rule"] == "stop_loss"}
-    return {symbol: 1.0 for symbol in held if halted or symbol in out}
+    return {symbol for symbol in held if halted or symbol in out}
 
 
 def barred(events: pd.DataFrame, session: pd.Timestamp, settings: RiskSettings) -> pd.Index:
