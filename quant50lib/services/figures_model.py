@@ -73,7 +73,8 @@ def rank_ic_figure(ic_by_session: pd.DataFrame, horizon_sessions: int = 5) -> Ch
     )
     date_axis(axes)
     axes.set_title(
-        f"{title}: mean {num(mean.value, 3, True)} ± {num(mean.error, 3)} over {n} sessions"
+        f"{title}: mean {num(mean.value, 3, True)} ± {num(Z95 * mean.error, 3)} (95 %) "
+        f"over {n} sessions"
     )
     return figure
 
@@ -137,7 +138,7 @@ def folds_figure(folds: pd.DataFrame) -> Chart:
         return placeholder(NOT_TRAINED, title)
     order = sorted(known["fold"].unique(), key=lambda name: (name == "all", name))
     place = {name: i for i, name in enumerate(order)}
-    models = sorted(known["model"].unique(), key=lambda name: (name != "lightgbm", name))
+    models = list(known["model"].unique())  # the learner chosen comes first
     figure = canvas(2.2)
     axes = figure.subplots()
     for i, model in enumerate(models):
@@ -284,7 +285,7 @@ def overfitting_figure(found: Overfitting, horizon_sessions: int = 5) -> Chart:
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set(xlabel="Sharpe ratio where it was chosen", ylabel="and where it was not")
     axes.set_title(
-        f"Best of {found.trials} shown here: overfit in {pct(found.probability, 0)} "
-        f"of {len(choices)} choices"
+        f"Best of {found.trials} shown here: overfit in {pct(found.probability, 0)}\n"
+        f"of {len(choices)} choices, a loss in {pct(found.probability_of_loss, 0)}"
     )
     return figure

@@ -115,7 +115,7 @@ def folds_table(folds: pd.DataFrame) -> Html:
         ],
         whole=folds["fold"] == "all",
     ).sort_values(["whole", "model", "fold"], ascending=[False, True, True])
-    rows = rows[rows["whole"] | (rows["model"] == "lightgbm")]
+    rows = rows[rows["whole"] | rows["model"].isin(folds["model"].head(1))]
     columns = {
         "model": text("Model"),
         "fold": text("Fold"),

@@ -350,8 +350,8 @@ def test_figures_of_turnover_shap_and_overfitting_say_their_number():
     returns = pd.DataFrame(np.random.default_rng(0).normal(size=(240, 4)))
     found = probability_of_overfitting(returns, 6)
     title = report.overfitting_figure(found).axes[0].get_title(loc="left")
-    share = f"{100 * found.probability:.0f}%"
-    assert title == f"Best of 4 shown here: overfit in {share} of 20 choices"
+    share, loss = (f"{100 * p:.0f}%" for p in (found.probability, found.probability_of_loss))
+    assert title == f"Best of 4 shown here: overfit in {share}\nof 20 choices, a loss in {loss}"
 
 
 def test_the_decile_figure_says_the_interval_of_the_spread():
