@@ -28,6 +28,7 @@ from quant50lib.contracts import Equity, Stage, Table, Universe
 from quant50lib.errors import ContractError, SettingsError
 from quant50lib.pipeline import archive, challenge, desk, scraps, scratch, shadow
 from quant50lib.pipeline.archive import OPEN
+from quant50lib.pipeline.memory import remembered
 from quant50lib.pipeline.reconcile import page_name
 from quant50lib.pipeline.surprises import surprises
 from quant50lib.services import alarm, book, data, execute, leak, model, report
@@ -307,9 +308,7 @@ class StageContext:
         """What the risk rules remember of the sessions before this one."""
         if self.scratch or not self.home.ledger.is_file():
             return book.NO_MEMORY
-        state = self.ledger.load_risk(self.run_date)
-        events = self.ledger.risk_events(self.run_date)
-        return Memory(state if len(state) else None, events, self.surprises["surprise"])
+        return remembered(self.ledger, self.run_date, self.surprises["surprise"])
 
     @cached_property
     def surprises(self) -> pd.DataFrame:

@@ -37,9 +37,11 @@ class Memory:
     """What the risk rules remember of earlier sessions."""
 
     state: pd.DataFrame | None  # RiskState of the newest earlier session, or None
-    events: pd.DataFrame  # RiskEvent, all of them
+    events: pd.DataFrame  # RiskEvent of the earlier sessions, all of them
     #: return over forecast volatility by session, up to the present one; empty: no alarm is judged
     surprises: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
+    #: RiskEvent of the present session, where a command has settled it: `state` is then of it too
+    settled: pd.DataFrame = field(default_factory=RiskEvent.empty)
 
 
 #: of a desk that has just begun
@@ -66,7 +68,8 @@ def rules(
     account, held = risk.course_of(equity, session), holdings_of(holding)
     state, events = judged(row, known, account, held, panel, session, settings)
     alarmed = alarm.events(memory.surprises, session, settings.risk.alarm_error, memory.events)
-    happened = typed(RiskEvent, [*events, *alarmed])
+    settled = memory.settled.to_dict("records")
+    happened = typed(RiskEvent, [*settled, *events, *alarmed])
     return typed(RiskState, [state]), RiskEvent.check(happened)
 
 

@@ -101,7 +101,8 @@ def alarm_line(stand: alarm.Standing) -> Line:
     if not stand.sessions:
         return "Forecast of risk: not yet held against a session of this year.", False
     said = f"realised over forecast volatility {num(stand.realised_over_forecast, 2)}"
-    over = f"{said} over {min(stand.sessions, alarm.QUARTER)} sessions"
+    n = min(stand.sessions, alarm.QUARTER)
+    over = f"{said} over {n} session{'s' if n > 1 else ''}"
     if not stand.raised:
         return f"Forecast of risk: {over}, no alarm.", False
     return f"ALARM: volatility is forecast {stand.raised}: {over}.", True
@@ -117,7 +118,7 @@ def alarm_table(stand: alarm.Standing) -> Html:
             "Alarm of the year": f"forecast {stand.raised}" if stand.raised else "none",
             "Evidence: forecast too low": f"{num(stand.too_low, 2)} of {needed}",
             "Evidence: forecast too high": f"{num(stand.too_high, 2)} of {needed}",
-            f"Ratio of {alarm.QUARTER} sessions": num(stand.realised_over_forecast, 2),
+            "Realised over forecast": num(stand.realised_over_forecast, 2),
             "Sessions this year": num(stand.sessions, 0),
         },
         right=True,

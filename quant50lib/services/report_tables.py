@@ -157,12 +157,17 @@ def limits_table(limits: pd.DataFrame, sectors: int | None = None) -> Html:
         "at": Column("Stands at"),
         "allowed": Column("Limit"),
         "left": Column("Head-room"),
-        "price_bps": Column("Price", lambda value: bps(value, 2, sign=False) if value else ""),
+        "price_bps": Column("Price", _price),
         "detail": text("Remark", wrap=True),
     }
     if (rows["detail"] == "").all():
         del columns["detail"]
     return table(rows, columns, alert=rows["breached"])
+
+
+def _price(value: float) -> str:
+    """Of a rule, in bp; a rule that costs nothing has none."""
+    return bps(value, 2, sign=False) if value >= 0.005 else ""
 
 
 def events_table(events: pd.DataFrame, limit: int = 15) -> Html:

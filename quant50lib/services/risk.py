@@ -4,6 +4,10 @@ A state of one row (`contracts.RiskState`) is carried from session to session; e
 event (`contracts.RiskEvent`) for the ledger. `step` is the rule of one session on plain numbers;
 `next_state` is its shell on tables, which the desk and the back-test call. The stop-loss is in
 `services.stops`. In a halt all is sold; else what was stopped out; the brake takes the rest down.
+
+What is promised, and proven for any path (tests/services/test_risk.py): the drawdown of an episode is
+at most the level of the halt, plus the loss of the session that crosses it, plus what is lost at the
+open at which everything is sold. The last gap is one that no rule at a close can save.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from quant50lib.utils.frames import typed
 BUDGET_MIN = 0.2
 #: realised over ex-ante volatility is believed within these bounds
 FEEDBACK_BOUNDS = (0.7, 2.0)
+#: detail of an event: somebody has ended the halt
+BY_COMMAND = "by command"
 #: decimals to which drawdowns are compared with limits: 1 - 91/100 is at the limit of 9 %
 DECIMALS = 12
 
@@ -157,7 +163,16 @@ def rearm(state: pd.DataFrame, settings: RiskSettings) -> tuple[pd.DataFrame, pd
     if not row["halted"]:
         raise RiskHalt(f"the desk was not halted on {row['session'].date()}: nothing to re-arm")
     fresh = _fresh(row["session"], row["mark"] * (1 - row["drawdown"]), row["feedback"])
-    return typed(RiskState, [fresh]), typed(RiskEvent, [_rearmed(row, settings, "by command")])
+    return typed(RiskState, [fresh]), typed(RiskEvent, [_rearmed(row, settings, BY_COMMAND)])
+
+
+def ended_by_command(events: pd.DataFrame, session: pd.Timestamp) -> pd.DataFrame:
+    """Halt and re-arming of a session whose halt somebody has ended; else without rows.
+
+    Such a session is settled: run again, it does not halt the desk a second time.
+    """
+    own = events[(events["session"] == session) & events["rule"].isin(("halt", "rearm"))]
+    return own if (own["detail"] == BY_COMMAND).any() else own[:0]
 
 
 def step(

@@ -29,7 +29,8 @@ RULES = (
         "halt",
         "drawdown of the episode: everything is sold and nothing bought; ends by "
         "`quant50 risk resume` or by waiting, with the mark reset to equity",
-        "at the limit it halts; never later than where B falls below 0.2",
+        "at the limit it halts, never later than where B falls below 0.2; an episode loses at most the "
+        "limit, the session that crosses it, and the open at which all is sold",
         ("risk.drawdown_halt", "risk.rearm_sessions"),
     ),
     Rule(
@@ -57,6 +58,12 @@ RULES = (
         "squared surprises of the book: the volatility forecast rises and falls with them",
         "between 0.7 and 2; without a forecast nothing is learnt",
         ("risk.feedback", "risk.feedback_half_life_sessions"),
+    ),
+    Rule(
+        "fast scale",
+        "variance of the market of late over that of the year: it raises the volatility forecast",
+        "never below its floor: at 1 a calm lowers nothing",
+        ("optimize.fast_scale", "optimize.fast_scale_sessions", "optimize.fast_scale_min"),
     ),
     Rule(
         "limits of the book",

@@ -13,16 +13,17 @@ from typer.testing import CliRunner
 from quant50lib.adapters import journal_rows
 from quant50lib.adapters.journal import Ledger
 from quant50lib.cli import app
-from quant50lib.contracts import Equity, Limit, RiskEvent, RiskState
+from quant50lib.contracts import Equity, Holding, Limit, RiskEvent, RiskState
 from quant50lib.jobs import risk as job
 from quant50lib.pipeline import archive
+from quant50lib.pipeline.memory import remembered
 from quant50lib.pipeline.surprises import surprises
-from quant50lib.services import risk, rulebook, stops
+from quant50lib.services import book, risk, rulebook, stops
 from quant50lib.settings import RiskSettings, Settings
 from quant50lib.utils import dates
 from quant50lib.utils.config import Home
 from quant50lib.utils.frames import typed
-from tests import desks
+from tests import desks, factories
 from tests.services.test_risk import account
 
 SESSIONS = dates.sessions_between("2024-01-02", "2024-03-28")
@@ -113,6 +114,40 @@ def test_a_halt_is_ended_by_the_command_and_stands_in_the_ledger(home: Home) -> 
     assert later["drawdown"] == pytest.approx(1 / 90) and later["budget"] == 1.0
     refused = quant50("risk", "resume")
     assert refused.exit_code == 5 and "nothing to re-arm" in refused.stderr
+
+
+def evening(ledger: Ledger, values: list[float], at: int) -> pd.DataFrame:
+    """The rules of one session as notebook 05 asks for them and execute keeps them; its events."""
+    session = SESSIONS[at]
+    memory = remembered(ledger, session, pd.Series(dtype=float))
+    known = account(values).iloc[: at + 1]
+    panel = factories.panel(4, 30)
+    state, events = book.rules(memory, known, Holding.empty(), panel, session, Settings())
+    ledger.save_risk(state, events)
+    return events
+
+
+@pytest.mark.parametrize("waited", [0, 1, 2])
+def test_a_session_run_again_after_its_halt_was_ended_stays_open(home: Home, waited: int) -> None:
+    """Without the command it halts anew, to the same state; with it, it is what the command made."""
+    ledger, last = Ledger(home.ledger), 4 + waited
+    for at in range(last + 1):
+        evening(ledger, FALL, at)
+    halted, told = ledger.load_risk(job.NEVER), ledger.risk_events(job.NEVER)
+    assert halted["halted"].iloc[0] and halted["halted_sessions"].iloc[0] == waited
+    evening(ledger, FALL, last)
+    pd.testing.assert_frame_equal(ledger.load_risk(job.NEVER), halted)
+    pd.testing.assert_frame_equal(ledger.risk_events(job.NEVER), told)
+    assert quant50("risk", "resume").exit_code == 0
+    open_again, told = ledger.load_risk(job.NEVER), ledger.risk_events(job.NEVER)
+    for _ in range(2):
+        evening(Ledger(home.ledger), FALL, last)
+        pd.testing.assert_frame_equal(ledger.load_risk(job.NEVER), open_again)
+        pd.testing.assert_frame_equal(ledger.risk_events(job.NEVER), told)
+    assert not ledger.reduce_only(SESSIONS[last])
+    fallen = [*FALL[: last + 1], FALL[last] * 0.9]
+    evening(ledger, fallen, last + 1)
+    assert ledger.load_risk(job.NEVER)["halted"].iloc[0], "the next episode halts by itself"
 
 
 def sealed_day(home: Home, n: int, volatility: float, values: list[float]) -> None:
