@@ -319,6 +319,11 @@ class RunnerSettings(Section):
         True, description="fork kernels from a process that has the imports done (Linux)"
     )
     prestart_kernels: bool = Field(True, description="start the next kernel while one works")
+    carry_features: Literal["off", "weekly", "daily"] = Field(
+        "weekly",
+        description="features of a session from the state that the one before has left, held against "
+        "the whole panel on the first session of a week, or daily; off: always anew",
+    )
 
 
 class ApiSettings(Section):

@@ -206,7 +206,8 @@ def _models(home: Home, settings: Settings, folder: Path) -> list[Member]:
 
 def _runs(home: Home, settings: Settings, folder: Path) -> list[Member]:
     """Sealed runs and their chain; a run that is not finished can be run again."""
-    sealed = [m for run in archive.runs(home) if run.sealed for m in _tree(home, run.path)]
+    found = [m for run in archive.runs(home) if run.sealed for m in _tree(home, run.path)]
+    sealed = [m for m in found if m.source.parent.name != archive.STATE]
     chain = home.runs / "chain.jsonl"
     return [*sealed, Member(_place(home, chain), chain)] if chain.is_file() else sealed
 

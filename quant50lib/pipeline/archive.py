@@ -8,6 +8,7 @@ runs/<id>/
 ├── notebooks/*.ipynb what was seen       ┐
 ├── log.jsonl         what happened       ├ the `evidence` digest
 ├── report.html · report.pdf              ┘
+├── state/            what the next session goes on from (`pipeline.carry`); may be deleted
 runs/chain.jsonl      one line per seal: run, manifest digest, link over the line before
 
 A sealed run is never written again; a correction is a new run that names the old.
@@ -36,6 +37,8 @@ from quant50lib.errors import ArchiveError, ContractError, SettingsError
 from quant50lib.utils.config import Home, checkout
 
 OPEN, SEALED = "run.json", "manifest.json"
+#: folder of a run for what can be computed anew: sealed, but neither result nor evidence
+STATE = "state"
 STATES = ("running", "failed", "half", "sealed", "damaged")
 
 
@@ -294,6 +297,7 @@ def seal(home: Home, run: RunInfo) -> RunInfo:
         **facts,
         "state": "sealed",
         "files": digests,
+        "state_files": state_digests(run.path),
         "results": _digest_of({n: d for n, d in digests.items() if n.startswith("tables/")}),
         "evidence": _digest_of({n: d for n, d in digests.items() if not n.startswith("tables/")}),
     }
@@ -340,7 +344,13 @@ def link(before: str, digest: str) -> str:
 def _files(path: Path) -> list[str]:
     inside = (p for p in path.rglob("*") if p.is_file())
     names = (p.relative_to(path).as_posix() for p in inside)
-    return sorted(n for n in names if n not in (OPEN, SEALED) and not Path(n).name.startswith("."))
+    kept = (n for n in names if n not in (OPEN, SEALED) and not n.startswith(f"{STATE}/"))
+    return sorted(n for n in kept if not Path(n).name.startswith("."))
+
+
+def state_digests(path: Path) -> dict[str, str]:
+    """Digest of each file that a run keeps for the next session."""
+    return {p.name: sha256(p) for p in sorted((path / STATE).glob("*.*")) if p.name[0] != "."}
 
 
 def _digest_of(digests: dict[str, str]) -> str:
@@ -370,11 +380,16 @@ def _verify_run(path: Path, manifest_digest: str) -> list[str]:
         return [f"{path.name}: the run or its manifest is missing"]
     if sha256(path / SEALED) != manifest_digest:
         return [f"{path.name}: manifest.json was altered"]
-    digests: dict[str, str] = read_json(path / SEALED)["files"]
+    manifest = read_json(path / SEALED)
+    digests: dict[str, str] = manifest["files"]
     found = set(_files(path))
     problems = [f"{path.name}: {name} is missing" for name in sorted(set(digests) - found)]
     problems += [f"{path.name}: {name} was added" for name in sorted(found - set(digests))]
     for name in sorted(found & set(digests)):
         if sha256(path / name) != digests[name]:
             problems.append(f"{path.name}: {name} was altered")
+    sealed = manifest.get("state_files", {})
+    for name, digest in state_digests(path).items():
+        if sealed.get(name) != digest:
+            problems.append(f"{path.name}: {STATE}/{name} is not what was sealed: delete it")
     return problems

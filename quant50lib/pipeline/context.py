@@ -26,7 +26,7 @@ from quant50lib.adapters.store import Store
 from quant50lib.adapters.trials import Trials
 from quant50lib.contracts import Equity, Stage, Table, Universe
 from quant50lib.errors import ContractError, SettingsError
-from quant50lib.pipeline import archive, challenge, desk, scraps, scratch, shadow
+from quant50lib.pipeline import archive, carry, challenge, desk, scraps, scratch, shadow
 from quant50lib.pipeline.archive import OPEN
 from quant50lib.pipeline.memory import remembered
 from quant50lib.pipeline.reconcile import page_name
@@ -34,6 +34,7 @@ from quant50lib.pipeline.surprises import surprises
 from quant50lib.services import alarm, book, data, execute, leak, model, report
 from quant50lib.services import universe as membership
 from quant50lib.services.book import Memory
+from quant50lib.services.features import Described
 from quant50lib.services.model import LoadedModel, Trained, TrainingSet
 from quant50lib.services.panel import Panel
 from quant50lib.services.report_html import Html
@@ -223,6 +224,19 @@ class StageContext:
         noted = archive.read_json(self.folder / OPEN)
         noted.setdefault("queries", {})[f"{self.stage.name}.{name}"] = digest
         archive.write_json(self.folder / OPEN, noted)
+
+    def describe(self, sectors: pd.Series) -> tuple[Described, str]:
+        """Features of the session, raw and comparable across the names in `sectors` (symbol →
+        group), and how they were computed.
+
+        Equal to the last session of `services.features.describe(stage.panel, …)`, but only one
+        session is computed where the run before has left its state; see `pipeline.carry`.
+        """
+        day, how = carry.of_day(self.home, self.panel, sectors, self.settings, self.run_date)
+        LOG.info("features %s", how)
+        if day.state is not None and not self.scratch:
+            carry.keep(self.folder, day.state)
+        return day.described, how
 
     # -- models --------------------------------------------------------------------------------
 

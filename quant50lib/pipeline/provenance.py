@@ -22,6 +22,8 @@ DECIDING = (
     "duckdb",
     "exchange-calendars",
     "lightgbm",
+    "llvmlite",
+    "numba",
     "numpy",
     "pandas",
     "papermill",
@@ -42,6 +44,11 @@ def code_digest() -> str:
         if path.is_file():
             whole.update(path.name.encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that can change a number."""
+    return {name: metadata.version(name) for name in DECIDING}
 
 
 def git(checkout: Path, *words: str) -> str | None:
@@ -77,6 +84,6 @@ def describe(checkout: Path) -> dict[str, Any]:
             "python": platform.python_version(),
             "platform": platform.platform(terse=True),
             "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
-            "packages": {name: metadata.version(name) for name in DECIDING},
+            "packages": packages(),
         },
     }

@@ -37,7 +37,7 @@ from quant50lib.errors import (
     StageFailed,
     by_name,
 )
-from quant50lib.pipeline import archive, provenance, scraps
+from quant50lib.pipeline import archive, carry, provenance, scraps
 from quant50lib.pipeline.archive import OPEN, RunInfo
 from quant50lib.pipeline.kernels import Kernels
 from quant50lib.settings import Secrets, Settings
@@ -202,6 +202,7 @@ def run(
             own_logging.detach(handler)
         _complete(home, info)
     sealed = archive.seal(home, _opened(info.path))
+    carry.prune(home)
     watch(Event("", "sealed", sealed.id))
     return sealed
 

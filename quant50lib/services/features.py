@@ -105,10 +105,10 @@ def compute(panel: Panel, settings: FeatureSettings, benchmark: str) -> dict[str
     specs = chosen(settings)
     fused = {spec.name: spec.formula for spec in specs if spec.formula}
     found = dict(zip(fused, together(panel, list(fused.values()), benchmark) if fused else []))
-    return {s.name: found[s.name] if s.formula else _called(s, panel, benchmark) for s in specs}
+    return {s.name: found[s.name] if s.formula else called(s, panel, benchmark) for s in specs}
 
 
-def _called(spec: FeatureSpec, panel: Panel, benchmark: str) -> Wide:
+def called(spec: FeatureSpec, panel: Panel, benchmark: str) -> Wide:
     """What a user's own function gives, if it has the panel's form."""
     values = spec.function(panel, benchmark)
     if not isinstance(values, pd.DataFrame) or not (
@@ -158,15 +158,29 @@ def describe(
     from. Only liquid names are compared. The benchmark gets no standardised value: its excess
     return over itself is nothing to predict. With `last` only so many sessions are given, the newest.
     """
+    values = compute(panel, settings, benchmark)
+    if last is not None:
+        values = {name: v.iloc[-last:] for name, v in values.items()}
+    return compare(values, panel, sectors, settings, benchmark)
+
+
+def compare(
+    values: Mapping[str, Wide],
+    panel: Panel,
+    sectors: pd.Series,
+    settings: FeatureSettings,
+    benchmark: str,
+) -> Described:
+    """Features of all names, at all sessions of a panel or the last ones, made comparable."""
     names = panel.symbols.intersection(sectors.index)
-    raw, own = compute(panel, settings, benchmark), panel
+    raw, own = dict(values), panel
     if len(names) < len(panel.symbols):
-        raw, own = {name: v[names] for name, v in raw.items()}, panel.only(names)
+        raw, own = {name: v[names] for name, v in values.items()}, panel.only(names)
     allowed = eligible(own, settings)
+    if values:
+        allowed = allowed.loc[next(iter(values.values())).index]
     if benchmark in names:
         allowed[benchmark] = False
-    if last is not None:
-        raw, allowed = {name: v.iloc[-last:] for name, v in raw.items()}, allowed.iloc[-last:]
     return Described(
         raw,
         standardise(

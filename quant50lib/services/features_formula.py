@@ -18,7 +18,6 @@ from itertools import combinations_with_replacement
 from typing import Final
 
 INPUTS: Final = ("open", "high", "low", "close", "volume", "dollar_volume")
-PRICES: Final = INPUTS[:4]
 
 # fmt: off
 (LOAD, STORE, LAG, FIRST, ADD, SUB, MUL, DIV, RATIO, MAX2, MIN2, POS, ABS, LOG, ROOT, LINE, AXPY, DEVIATION,
@@ -33,18 +32,12 @@ SCANS: Final = tuple(range(SPREAD, QUANTILE + 1))
 
 @dataclass(frozen=True, eq=False)
 class Formula:
-    """One operation on earlier results; `window` sessions are needed for a value.
-
-    `price` and `shares` are the powers with which a value follows a change of the unit of prices and
-    of shares (None: it does not follow a power): a split or dividend rescales what was kept.
-    """
+    """One operation on earlier results; `window` sessions are needed for a value."""
 
     op: int
     of: tuple[Formula, ...]
     numbers: tuple[float, ...]
     window: int
-    price: float | None
-    shares: float | None
 
     def ago(self, sessions: int) -> Formula:
         """The value `sessions` earlier."""
@@ -71,37 +64,6 @@ class Formula:
         return node(ROOT, (self,))
 
 
-Powers = tuple[float | None, float | None]
-
-
-def _plus(a: float | None, b: float | None, sign: float = 1.0) -> float | None:
-    return None if a is None or b is None else a + sign * b
-
-
-def _powers(op: int, of: tuple[Formula, ...], numbers: tuple[float, ...]) -> Powers:
-    """How the result follows the units of its operands."""
-    if op == LOAD:
-        name = INPUTS[int(numbers[0])]
-        return float(name in PRICES), float(name == "volume")
-    units = [(f.price, f.shares) for f in of]
-    if op in (MUL, PRODUCT):
-        (a, b), (c, d) = units[-2:]  # PRODUCT: the first operand has the unit of the product
-        return _plus(a, c), _plus(b, d)
-    if op in (DIV, RATIO):
-        (a, b), (c, d) = units[:2]
-        return _plus(a, c, -1.0), _plus(b, d, -1.0)
-    if op == DEVIATION:
-        return units[1]
-    if op == ROOT:
-        return tuple(None if u is None else u / 2 for u in units[0])  # type: ignore[return-value]
-    if op in (RSI, SKEW, LARGER, RSQUARE, CORRELATION, RANK, OLDEST_HIGHEST, OLDEST_LOWEST):
-        return 0.0, 0.0
-    if op in (LOG, LINE) and (op == LOG or numbers[1]):
-        return (0.0, 0.0) if units[0] == (0.0, 0.0) else (None, None)
-    same = units[0] if all(unit == units[0] for unit in units) else (None, None)
-    return same
-
-
 def _sessions(op: int, of: tuple[Formula, ...], numbers: tuple[float, ...]) -> int:
     longest = max((f.window for f in of), default=1)
     if op == LAG:
@@ -114,8 +76,7 @@ def _sessions(op: int, of: tuple[Formula, ...], numbers: tuple[float, ...]) -> i
 @cache
 def node(op: int, of: tuple[Formula, ...], numbers: tuple[float, ...] = ()) -> Formula:
     """The one node of this operation on these operands."""
-    price, shares = _powers(op, of, numbers)
-    return Formula(op, of, numbers, _sessions(op, of, numbers), price, shares)
+    return Formula(op, of, numbers, _sessions(op, of, numbers))
 
 
 def bars(name: str) -> Formula:

@@ -34,16 +34,12 @@ class Programme:
         (n_results, 2): first row and number of rows of each result, as long as it is looked back at.
     series
         (n_results, 2): number and length one; results that are no longer needed share a number.
-    powers
-        (n_results, 2): with which power a result follows the unit of prices, and of shares; NaN:
-        with none.
     """
 
     code: np.ndarray
     numbers: np.ndarray
     rings: np.ndarray
     series: np.ndarray
-    powers: np.ndarray
     n_formulas: int
     window: int
 
@@ -109,14 +105,9 @@ def programme(formulas: tuple[Formula, ...]) -> Programme:
         np.array(numbers),
         _rings(plan),
         _series(plan),
-        np.array([[_power(f.price), _power(f.shares)] for f in plan.order]),
         len(formulas),
         max(f.window for f in formulas),
     )
-
-
-def _power(value: float | None) -> float:
-    return np.nan if value is None else value
 
 
 def _instructions(plan: _Plan, formula: Formula, stored: list[tuple[int, int]]) -> list[list[int]]:

@@ -19,11 +19,23 @@ import psutil
 import pytest
 import scrapbook
 
-from quant50lib.contracts import Equity, Fill, Limit, Order, Target, stages_of
+from quant50lib.contracts import (
+    FEATURES,
+    Equity,
+    Feature,
+    Fill,
+    Limit,
+    Order,
+    Target,
+    Universe,
+    stages_of,
+)
 from quant50lib.errors import SettingsError
 from quant50lib.jobs.desk import session_of
 from quant50lib.pipeline import archive
 from quant50lib.pipeline.archive import RunInfo
+from quant50lib.pipeline.context import StageContext
+from quant50lib.services import features
 from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 from tests import desks
@@ -281,6 +293,27 @@ def test_a_full_disk_in_a_stage_keeps_what_is_done_and_goes_on_later(story):
     done, later = story.said["full disk"], story.said["to the end"]
     assert done.code == 2 and "disk is full" in done.err, done.err
     assert later.code == 0 and story.runs["to the end"].sealed, later.err
+
+
+def test_features_go_on_from_the_first_day_and_are_those_of_the_whole_panel(story, tmp_path):
+    run = story.runs["to the end"]
+    scrap = run.stages["features"]["scraps"]["features"]
+    assert scrap["computed"].startswith(f"carried on from {desks.FIRST}"), scrap
+    place = shutil.copytree(run.path, tmp_path / "open")
+    (place / archive.SEALED).rename(place / archive.OPEN)
+    stage = StageContext(Home(story.home), FEATURES, place)
+    whole = features.describe(stage.panel, sectors_of(stage), stage.settings.features, "SPY")
+    again = features.to_table(whole.raw, whole.standardised, stage.run_date)
+    pd.testing.assert_frame_equal(archive.read_table(run.path, Feature), again, check_exact=True)
+    first = run_of_first_day(story)
+    assert (
+        archive.info(first).stages["features"]["scraps"]["features"]["computed"].startswith("anew")
+    )
+    assert set(run.facts["state_files"]) == {"features.npz"} and (run.path / "state").is_dir()
+
+
+def sectors_of(stage: StageContext) -> pd.Series:
+    return stage.read(Universe).set_index("symbol")["sector"]
 
 
 def test_without_a_browser_the_day_completes_with_html(story):

@@ -126,7 +126,7 @@ def test_a_missing_bar_is_missing_wherever_it_is_used(found):
 
 
 def test_one_more_session_from_a_state(found):
-    state = features_state.begin(FORMULAS, PANEL.each(lambda f: f.iloc[:-1]), "SPY")
+    state = features_state.begin(FORMULAS, PANEL.each(lambda f: f.iloc[:-1]), "SPY")[0]
     values = features_state.advance(FORMULAS, state, PANEL, "SPY")[1]
     wanted = np.array([found[name].iloc[-1] for name in ALPHA158]).T
     np.testing.assert_array_equal(values, wanted)
