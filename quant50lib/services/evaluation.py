@@ -16,6 +16,7 @@ import pandas as pd
 
 from quant50lib.services.evaluation_books import (
     books,
+    by_decile,
     decile_returns,
     decile_spread,
     sharpe_annual,
@@ -37,6 +38,7 @@ __all__ = [
     "Evaluation",
     "Metrics",
     "books",
+    "by_decile",
     "calibration",
     "calibration_slope",
     "decile_returns",
@@ -79,22 +81,22 @@ def evaluate(rows: pd.DataFrame, horizon: int, trials: int, seed: int) -> Evalua
     daily = rank_ic(rows.session, rows.score, rows.excess_return)
     session, folds = rows.session.to_numpy(), rows.fold.to_numpy()
     area = auc(rows.score.to_numpy(), positive, session, folds, horizon, shared)
-    book = books(rows)
+    book, deciles, bins = books(rows), by_decile(rows), calibration(rows, horizon)
     metrics: Metrics = {
         **_named("auc", area),
         **_ic_metrics(daily, session_mean(daily, horizon, shared)),
-        **_calibration_metrics(rows, positive, horizon, shared),
-        **_named("decile_spread", decile_spread(rows, horizon)),
+        **_calibration_metrics(rows, bins, positive, horizon, shared),
+        **_named("decile_spread", decile_spread(deciles, horizon, shared)),
         **_sharpe_metrics(book, horizon, seed, shared),
-        "deflated_sharpe": _deflated(book, horizon, trials),
+        "deflated_sharpe": _deflated(book, horizon, trials, shared),
         "trials": trials,
     }
     fold = rows.drop_duplicates("session").set_index("session").fold
     return Evaluation(
         metrics,
         pd.DataFrame({"rank_ic": daily, "fold": fold}).rename_axis("session").reset_index(),
-        calibration(rows, horizon),
-        decile_returns(rows, horizon),
+        bins,
+        decile_returns(deciles, horizon, shared),
         book,
     )
 
@@ -132,11 +134,10 @@ def _ic_metrics(daily: pd.Series, mean: Estimate) -> Metrics:
 
 
 def _calibration_metrics(
-    rows: pd.DataFrame, positive: np.ndarray, horizon: int, shared: float
+    rows: pd.DataFrame, table: pd.DataFrame, positive: np.ndarray, horizon: int, shared: float
 ) -> Metrics:
     score, truth = rows.score.to_numpy(), positive.astype(float)
     gap = truth - score
-    table = calibration(rows, horizon)
     return {
         "brier": float(np.mean(gap**2)),
         "brier_of_base_rate": float(truth.mean() * (1 - truth.mean())),
@@ -171,7 +172,10 @@ def _sharpe_metrics(book: pd.DataFrame, horizon: int, seed: int, shared: float) 
     return out
 
 
-def _deflated(book: pd.DataFrame, horizon: int, trials: int) -> float:
-    """Deflated Sharpe ratio of the top book's return over the equally weighted one's."""
+def _deflated(book: pd.DataFrame, horizon: int, trials: int, shared: float) -> float:
+    """Deflated Sharpe ratio of the top book's return over the equally weighted one's.
+
+    Returns overlap and folds share what they learnt: so many fewer periods are independent.
+    """
     active = (book.top - book.equal_weight).to_numpy()
-    return deflated_sharpe(active, trials, periods=len(active) / horizon)
+    return deflated_sharpe(active, trials, periods=len(active) / horizon / shared)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from quant50lib.services.inference import Estimate, session_mean, shared_learning
+from quant50lib.services.inference import Estimate, session_mean
 
 SESSIONS_A_YEAR = 252
 TOP = 0.2
@@ -22,29 +22,30 @@ def place(rows: pd.DataFrame, column: str) -> pd.Series:
     return (grouped.rank() - 0.5) / grouped.transform("count")
 
 
-def _by_decile(rows: pd.DataFrame) -> pd.DataFrame:
+def by_decile(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean excess return of each decile of the score, (n_sessions, 10), numbered from the lowest."""
     decile = np.minimum((place(rows, "score") * 10).astype(int), 9) + 1
     return rows.groupby([rows.session, decile.rename("decile")]).excess_return.mean().unstack()
 
 
-def decile_returns(rows: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """Mean excess return over the horizon by decile of the score within its session."""
-    daily, shared = _by_decile(rows), shared_learning(rows.session, rows.fold)
+def decile_returns(daily: pd.DataFrame, horizon: int, shared: float = 1.0) -> pd.DataFrame:
+    """Mean excess return over the horizon by decile of the score: of `by_decile`, with errors.
+
+    `shared` as in `inference.shared_learning`.
+    """
     means = [(int(d), session_mean(daily[d], horizon, shared)) for d in daily.columns]
     return pd.DataFrame(
         [(d, m.value, m.error) for d, m in means], columns=["decile", "excess_return", "error"]
     )
 
 
-def decile_spread(rows: pd.DataFrame, horizon: int) -> Estimate:
+def decile_spread(daily: pd.DataFrame, horizon: int, shared: float = 1.0) -> Estimate:
     """Return over the horizon of the highest decile less that of the lowest, and its error.
 
     Its error is of the daily difference: the two deciles move together, their own errors do not add.
     """
-    daily = _by_decile(rows)
     spread = daily[daily.columns.max()] - daily[daily.columns.min()]
-    return session_mean(spread, horizon, shared_learning(rows.session, rows.fold))
+    return session_mean(spread, horizon, shared)
 
 
 def _top(rows: pd.DataFrame, column: str, returns: pd.Series) -> pd.Series:

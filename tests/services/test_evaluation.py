@@ -149,7 +149,7 @@ def test_the_decile_spread_and_its_error_by_hand():
     for _, own in ROWS.groupby("session"):
         order = own.sort_values("score").excess_return.to_numpy()
         daily.append(order[-1] - order[0])  # eleven names: ranks 0.5/11 and 10.5/11
-    found = evaluation_books.decile_spread(ROWS, 5)
+    found = evaluation_books.decile_spread(evaluation_books.by_decile(ROWS), 5, 2.0)
     place = evaluation_books.place(ROWS, "score")
     top, low = ROWS[place > 0.9], ROWS[place < 0.1]
     assert found.value == pytest.approx(top.excess_return.mean() - low.excess_return.mean())

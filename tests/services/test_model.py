@@ -315,7 +315,8 @@ def test_books_and_deciles_by_hand():
     np.testing.assert_allclose(book.top, 0.05 + 0.0085)
     np.testing.assert_allclose(book.momentum, 0.05 + 0.0005)
     np.testing.assert_allclose(book.equal_weight, 0.05 + 0.0045)
-    np.testing.assert_allclose(evaluation.decile_returns(rows, 1).excess_return, one.score / 100)
+    deciles = evaluation.decile_returns(evaluation.by_decile(rows), 1)
+    np.testing.assert_allclose(deciles.excess_return, one.score / 100)
 
 
 def test_without_any_momentum_the_other_books_are_still_judged():
@@ -340,6 +341,16 @@ def test_more_trials_lower_the_deflated_sharpe():
     rows = evaluated(seed=2, skill=0.02)
     few, many = (evaluation.evaluate(rows, 5, n, 0).metrics["deflated_sharpe"] for n in (1, 100))
     assert 0 <= many < few <= 1
+
+
+def test_periods_that_overlap_or_share_what_was_learnt_deflate_the_sharpe_ratio():
+    """120 sessions of five each, in two folds that learn from each other: twelve periods."""
+    rows = evaluated(seed=2, skill=0.02)
+    rows["fold"] = (rows.session > rows.session.unique()[59]).astype(int)
+    found = evaluation.evaluate(rows, 5, 3, 0)
+    active = (found.books.top - found.books.equal_weight).to_numpy()
+    wanted = validation.deflated_sharpe(active, 3, periods=12)
+    assert found.metrics["deflated_sharpe"] == pytest.approx(wanted)
 
 
 # ---- scaler, prediction, age -----------------------------------------------------------------------
