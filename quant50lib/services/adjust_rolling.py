@@ -41,17 +41,24 @@ class Rolling:
     def _move(self, row: int) -> None:
         if row < self._as_of:  # the first, or back in time
             self._fields = {name: self._raw.fields[name].copy() for name in (*PRICES, "volume")}
-            self._rescale(row, slice(None), slice(None))
+            self._rescale(row, self._step, PRICES, slice(None))
+            self._rescale(row, self._split, ("volume",), slice(None))
         for at in range(self._as_of + 1, row + 1):
-            prices = np.flatnonzero(self._step[at] != 1)
-            self._rescale(at, prices, np.flatnonzero(self._split[at] != 1))
+            for column in np.flatnonzero(self._step[at] != 1).tolist():
+                self._rescale(at, self._step, PRICES, column)
+            for column in np.flatnonzero(self._split[at] != 1).tolist():
+                self._rescale(at, self._split, ("volume",), column)
         self._as_of = row
 
-    def _rescale(self, row: int, prices: np.ndarray | slice, shares: np.ndarray | slice) -> None:
-        """Adjust columns as of a row: those of which a price changes, and those of which shares do."""
-        until, raw = slice(row + 1), self._raw.fields
-        factor = product_of_later(self._step[until, prices])
-        for name in PRICES:
-            self._fields[name][until, prices] = raw[name][until, prices] * factor
-        factor = 1 / product_of_later(self._split[until, shares])
-        self._fields["volume"][until, shares] = raw["volume"][until, shares] * factor
+    def _rescale(
+        self, row: int, step: np.ndarray, names: tuple[str, ...], column: int | slice
+    ) -> None:
+        """Bring fields of one column, or of all, to the terms of a row."""
+        until = slice(row + 1)
+        factor = product_of_later(step[until, column])
+        if step is self._split:
+            factor = 1 / factor
+        for name in names:
+            np.multiply(
+                self._raw.fields[name][until, column], factor, self._fields[name][until, column]
+            )

@@ -220,7 +220,7 @@ def plan(
     coming = loop.market.happening(session, dates.shift(session, 1))
     price = dict(zip(held.symbols, held.price.tolist(), strict=True))
     day = Conditions(
-        _assets(panel, names, sorted({*target["symbol"], *price}), price),
+        _assets(loop.market, panel, names, sorted({*target["symbol"], *price}), price),
         decimal(line["equity"]),
         reduce_only,
         loop.settings.execute,
@@ -234,10 +234,10 @@ def plan(
 
 
 def _assets(
-    panel: Panel, names: Names, symbols: list[str], price: dict[str, float]
+    market: Market, panel: Panel, names: Names, symbols: list[str], price: dict[str, float]
 ) -> dict[str, Asset]:
     """What the checks ask of some names."""
-    at = panel.symbols.get_indexer(symbols)
+    at = market.places(symbols)
     volume = median_known(panel.volume.to_numpy()[-LIQUIDITY_SESSIONS:, at])
     rows = zip(
         symbols,

@@ -8,6 +8,7 @@ is asked for; adjusted prices of a session do not depend on what was loaded befo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -106,8 +107,9 @@ class Market:
     @cached_property
     def counted(self) -> np.ndarray:
         """How many bars each name has before each session, (n_sessions + 1, n_symbols)."""
-        zero = np.zeros((1, len(self.raw.symbols)), dtype=int)
-        return np.vstack([zero, np.cumsum(~np.isnan(self.raw.fields["close"]), axis=0)])
+        zero = np.zeros((1, len(self.raw.symbols)), dtype=np.int32)
+        bars = np.cumsum(~np.isnan(self.raw.fields["close"]), axis=0, dtype=np.int32)
+        return np.vstack([zero, bars])
 
     @cached_property
     def members(self) -> np.ndarray:
@@ -144,9 +146,17 @@ class Market:
         """Values (n_symbols,) by symbol."""
         return dict(zip(self._symbols, values.tolist(), strict=True))
 
+    def places(self, symbols: Iterable[str]) -> np.ndarray:
+        """The column of each symbol."""
+        return np.array([self._place[symbol] for symbol in symbols], dtype=int)
+
     @cached_property
     def _symbols(self) -> list[str]:
         return self.raw.symbols.tolist()
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {symbol: n for n, symbol in enumerate(self._symbols)}
 
     def happening(self, after: pd.Timestamp, until: pd.Timestamp) -> list[Any]:
         """`actions_between` as rows with symbol, type, ex_date, new_rate, old_rate and cash."""

@@ -99,7 +99,7 @@ def _ex_ante(before: Row | None, held: Holdings, panel: Panel, settings: Setting
     """Volatility that was forecast for the book held during the session; NaN where none was."""
     if before is None or len(panel.sessions) < 2:
         return math.nan
-    then = covariance.history(panel.each(lambda values: values.iloc[:-1]), settings.optimize)
+    then = covariance.history_of(panel.close.to_numpy()[:-1], settings.optimize)
     at = panel.symbols.get_indexer(held.symbols)
     known = then.known[at] & (at >= 0)
     if not known.any():

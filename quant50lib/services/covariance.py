@@ -190,7 +190,12 @@ class History:
 
 def history(panel: Panel, settings: OptimizeSettings) -> History:
     """The window that `risk_model` looks at."""
-    window = _window(panel, settings)
+    return history_of(panel.close.to_numpy(dtype=float), settings)
+
+
+def history_of(closes: np.ndarray, settings: OptimizeSettings) -> History:
+    """`history` of total-return closes, (n_sessions, n_symbols)."""
+    window = _returns(closes, settings)
     known = _known(window, settings)
     return History(window, known, _mean_known(window if known.all() else window[:, known]))
 
@@ -283,8 +288,14 @@ def _market_model(own: np.ndarray, known: np.ndarray, market: np.ndarray) -> np.
 def _window(panel: Panel, settings: OptimizeSettings) -> np.ndarray:
     """Daily total returns, (n_sessions, n_symbols), the last `covariance_sessions`; a gap makes two
     missing returns."""
-    prices = panel.close.iloc[-settings.covariance_sessions - 1 :].to_numpy(dtype=float)
-    return prices[1:] / prices[:-1] - 1
+    return _returns(panel.close.to_numpy(dtype=float), settings)
+
+
+def _returns(closes: np.ndarray, settings: OptimizeSettings) -> np.ndarray:
+    prices = closes[-settings.covariance_sessions - 1 :]
+    returns = prices[1:] / prices[:-1]
+    returns -= 1
+    return returns
 
 
 def _known(window: np.ndarray, settings: OptimizeSettings) -> np.ndarray:
