@@ -232,6 +232,10 @@ class OptimizeSettings(Section):
     swap_solves: Annotated[int, Field(ge=0)] = Field(
         16, description="solves that a day may spend on better names than the first choice"
     )
+    certificate_gap: Annotated[float, Field(ge=0, lt=1)] = Field(
+        5e-4,
+        description="a choice of names proven to be as close to the best, of its value, will do",
+    )
     exact: bool = Field(False, description="prove the choice of names by branch and bound")
     exact_time_limit_seconds: Positive = Field(
         60.0, description="solver's own time after which the proof stays open"

@@ -46,7 +46,8 @@ class Day:
 
     def only(self, at: np.ndarray) -> Day:
         """The day for some of its symbols; all others are sold, within the same turnover."""
-        rest = np.setdiff1d(np.arange(len(self.symbols)), at)
+        rest = np.ones(len(self.symbols), dtype=bool)
+        rest[at] = False
         return replace(
             self,
             symbols=self.symbols[at],

@@ -8,7 +8,7 @@ any other book within the rules can be better. What cannot be proven is not sett
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +26,12 @@ STATUS = "optimal (fast)"
 GAP = 1e-7
 #: the sum of complementarities at which the method stops at first, likewise
 ENOUGH = 1e-8
-#: names that join those which must be there, and how often others may
-EXTRA, ROUNDS = 40, 8
+#: names that join those which must be there, to so many at least; how many others may, how often
+EXTRA, FEW, MORE, ROUNDS = 20, 100, 120, 8
 #: by which limits must miss each other, in proportion, to be called contradictory
 CLEARLY = 1e-9
+#: loss in bps of a book at its limit, where the variance is the loss; and what limits it no more
+SCALE, ENDLESS = 10.0, 1e6
 #: a smaller limit on the variance leaves nothing inside
 LEAST_VARIANCE = 1e-12
 
@@ -58,7 +60,8 @@ def solve(
         return Attempt(settled=False)
     best = proven_best(a)
     if not best.found.finished:
-        return Attempt(settled=_contradictory(a, best.weights, best.found))
+        none = _contradictory(a, best.weights, best.found) or too_volatile(a)
+        return Attempt(settled=none)
     kept = best.proven and best.shown.violation <= TOLERANCE
     return Attempt(kept, _answer(a, day, best) if kept else None)
 
@@ -95,10 +98,11 @@ def _promising(a: Arrays) -> np.ndarray:
     risk, and those with most gain for the risk that they add to the book."""
     must = (a.held > 0) | (a.lower > 0)
     free = np.flatnonzero(~must & (a.upper > 0))
-    if len(free) > 2 * EXTRA:
+    extra = max(EXTRA, (FEW - int(must.sum())) // 2)
+    if len(free) > 2 * extra:
         own = np.einsum("ij,ij->j", a.factors[:, free], a.factors[:, free]) + a.diagonal[free]
         appeals = a.gain[free] / np.sqrt(own), (a.gain - 2 * a.aversion * a.spread(a.base))[free]
-        free = np.unique([free[np.argpartition(-each, EXTRA)[:EXTRA]] for each in appeals])
+        free = np.unique([free[np.argpartition(-each, extra)[:extra]] for each in appeals])
     return np.sort(np.append(np.flatnonzero(must), free))
 
 
@@ -106,7 +110,7 @@ def _joining(shown: Proof, at: np.ndarray) -> np.ndarray:
     """Of the names left out, those that would pay most."""
     paying = shown.reduced_cost.copy()
     paying[at] = 0.0
-    most = np.argsort(-paying, kind="stable")[: 3 * EXTRA]
+    most = np.argsort(-paying, kind="stable")[:MORE]
     return most[paying[most] > 0]
 
 
@@ -115,6 +119,27 @@ def _contradictory(a: Arrays, weights: np.ndarray, found: Inside) -> bool:
     z = found.prices
     scale = float(z.rows @ a.caps) + z.turnover * a.turnover + z.variance * a.variance
     return contradiction(a, weights, z) > CLEARLY * scale
+
+
+def calmest(a: Arrays) -> tuple[Best, float]:
+    """The book of least variance within all other limits, and its loss, of which the limit on the
+    variance would be `SCALE`."""
+    loss = replace(
+        a,
+        gain=0 * a.gain,
+        doubt=0.0,
+        cost=0.0,
+        aversion=SCALE / a.variance,
+        variance=ENDLESS * a.variance,
+    )
+    best = proven_best(loss)
+    return best, best.shown.bound if best.found.finished else 0.0
+
+
+def too_volatile(a: Arrays) -> bool:
+    """Whether every book within all other limits is proven to have more variance than may be:
+    by a hair, the prices of a programme that has no answer do not show it."""
+    return calmest(a)[1] > SCALE * (1 + CLEARLY)
 
 
 def _answer(a: Arrays, day: Day, best: Best) -> Answer:

@@ -14,17 +14,13 @@ import numpy as np
 
 from quant50lib.services.covariance import SESSIONS_PER_YEAR
 from quant50lib.services.day import MARGIN, ROOM, Day, Slack
-from quant50lib.services.fast import proven_best
+from quant50lib.services.fast import calmest
 from quant50lib.services.fast_arrays import arrays
 from quant50lib.services.limits import Limits
 from quant50lib.settings import OptimizeSettings
 
 #: the order of `elastic_order` that is solved here, and no other
 ORDER = ("volatility", "sector")
-#: loss of a book at its limit of volatility, bps: accurate to a millionth of a millionth or so
-SCALE = 10.0
-#: a variance that limits nothing, in units of the limit
-ENDLESS = 1e6
 
 
 @dataclass(frozen=True)
@@ -104,12 +100,7 @@ def _volatility(
     is not proven."""
     a = arrays(day, limits, settings, lower, upper, slack)
     years, limit = day.horizon / SESSIONS_PER_YEAR, max(limits.volatility - MARGIN, 0.0)
-    unit = max(limit, 1e-2) ** 2 * years
-    found = proven_best(
-        replace(
-            a, gain=0 * a.gain, doubt=0.0, cost=0.0, aversion=SCALE / unit, variance=ENDLESS * unit
-        )
-    )
+    found, _ = calmest(replace(a, variance=max(limit, 1e-2) ** 2 * years))
     if not (found.proven and found.shown.violation <= MARGIN / 10):
         return None
     return float(_roomy(np.sqrt(day.variance(found.weights) / years) - limit))

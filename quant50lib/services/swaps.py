@@ -7,6 +7,8 @@ what it promises, a fixed number of times, so that the answer is the same on eve
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from quant50lib.services import bound
@@ -27,36 +29,40 @@ def improve(
     Parameters
     ----------
     highest : float
-        What no choice of names can exceed, bps: reached within `ENOUGH_BPS`, the search ends.
+        What no choice of names can exceed, bps: the search ends when it is as close as
+        `certificate_gap` asks for.
     """
+    enough = max(ENOUGH_BPS, problem.settings.certificate_gap * max(1.0, abs(highest)))
     left = 0 if problem.slack.given else problem.settings.swap_solves
-    tried = {_key(chosen)}
-    while left > 0 and highest - problem.value(answer) > ENOUGH_BPS:
-        move = next((m for m in moves(problem, chosen, answer) if _key(m) not in tried), None)
+    tried, value = {_key(chosen)}, problem.value(answer)
+    promising = moves(problem, chosen, answer)
+    while left > 0 and highest - value > enough:
+        move = next((m for m in promising if _key(m) not in tried), None)
         if move is None:
             break
         tried.add(_key(move))
         left -= 1
         better = fit(problem, move)
-        if better is not None and problem.value(better) > problem.value(answer) + ENOUGH_BPS:
-            chosen, answer = move, better
+        if better is not None and problem.value(better) > value + ENOUGH_BPS:
+            chosen, answer, value = move, better, problem.value(better)
+            promising = moves(problem, chosen, answer)
     return chosen, answer
 
 
-def moves(problem: Problem, chosen: Support, answer: Answer) -> list[Support]:
+def moves(problem: Problem, chosen: Support, answer: Answer) -> Iterator[Support]:
     """Neighbours that may be worth more, the most promising first."""
     add, drop = _promises(problem, chosen, answer)
     inside, outside = chosen.at, np.flatnonzero(~(chosen.keep | chosen.remain))
-    ins = [None, *_best(outside, add[0] + add[1])]
-    outs = [None, *_best(inside, drop[0] + drop[1])]
-    ranked = []
-    for i, j in ((i, j) for i in ins for j in outs if not (i is None and j is None)):
-        most = sum(side[0][k] for side, k in ((add, i), (drop, j)) if k is not None)
-        likely = sum(side[:, k].sum() for side, k in ((add, i), (drop, j)) if k is not None)
-        if most > ENOUGH_BPS:
-            ranked.append((-round(likely, 9), -1 if i is None else i, -1 if j is None else j))
-    made = [_moved(chosen, i, j) for _, i, j in sorted(ranked)]
-    return [m for m in made if _allowed(problem, m)]
+    ins, outs = _best(outside, add), _best(inside, drop)
+    # nothing in, or nothing out, is the first of either side
+    most = np.append(0.0, add[0, ins])[:, None] + np.append(0.0, drop[0, outs])
+    likely = np.append(0.0, add[:, ins].sum(axis=0))[:, None]
+    likely = np.round(likely + np.append(0.0, drop[:, outs].sum(axis=0)), 9)
+    into, out = np.append(-1, ins), np.append(-1, outs)
+    rows, columns = np.nonzero(most > ENOUGH_BPS)
+    order = np.lexsort((out[columns], into[rows], -likely[rows, columns]))
+    made = (_moved(chosen, into[rows[k]], out[columns[k]]) for k in order)
+    return (move for move in made if _allowed(problem, move))
 
 
 def _promises(problem: Problem, chosen: Support, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
@@ -84,9 +90,11 @@ def _promises(problem: Problem, chosen: Support, answer: Answer) -> tuple[np.nda
 DUSTY = 1e-3
 
 
-def _best(at: np.ndarray, promise: np.ndarray) -> list[int]:
-    ranked = at[np.lexsort((at, -np.round(promise[at], 9)))]
-    return [int(i) for i in ranked[:CANDIDATES] if np.isfinite(promise[i])]
+def _best(at: np.ndarray, promise: np.ndarray) -> np.ndarray:
+    """The few positions of most promise, those that cannot be left out."""
+    likely = promise[:, at].sum(axis=0)
+    ranked = at[np.lexsort((at, -np.round(likely, 9)))][:CANDIDATES]
+    return ranked[np.isfinite(promise[0, ranked])]
 
 
 def _moved(chosen: Support, into: int, out: int) -> Support:
