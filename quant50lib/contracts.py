@@ -488,7 +488,7 @@ LABELS = Stage(
     reads=(Universe,),
     writes=(Label,),
     schedules=("weekly",),
-    settings=("label",),
+    settings=("label", "model"),
 )
 TRAIN = Stage(
     "train",

@@ -135,6 +135,21 @@ class LabelSettings(Section):
     """What the model is asked to predict."""
 
     horizon_sessions: Count = 5
+    kind: Literal["class", "rank", "excess"] | None = Field(
+        None,
+        description="what is learnt: the sign of the excess return, its place among the names of the "
+        "session, or itself; none: what the learner is made for",
+    )
+
+
+#: what each learner can be asked, the first by default
+ASKED: dict[str, tuple[str, ...]] = {
+    "lightgbm": ("class",),
+    "logistic": ("class",),
+    "regressor": ("rank", "excess"),
+    "ranker": ("rank",),
+    "momentum": ("class", "rank", "excess"),
+}
 
 
 class ModelSettings(Section):
@@ -357,6 +372,17 @@ class Settings(Section):
     report: ReportSettings = ReportSettings()
     runner: RunnerSettings = RunnerSettings()
     api: ApiSettings = ApiSettings()
+
+    @model_validator(mode="after")
+    def _asked(self) -> Settings:
+        kind, learner = self.label.kind, self.model.learner
+        if kind is not None and kind not in ASKED[learner]:
+            able = [name for name, kinds in ASKED.items() if kind in kinds]
+            raise ValueError(
+                f'label.kind = "{kind}" is nothing that model.learner = "{learner}" learns '
+                f"({', '.join(ASKED[learner])}); {', '.join(able)} do"
+            )
+        return self
 
 
 class Secrets(BaseModel):

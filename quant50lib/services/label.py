@@ -13,8 +13,9 @@ from typing import Literal
 import pandas as pd
 
 from quant50lib.contracts import Label
-from quant50lib.errors import ContractError, DataQualityError
+from quant50lib.errors import ContractError, DataQualityError, SettingsError
 from quant50lib.services.panel import Panel
+from quant50lib.settings import ASKED, LabelSettings
 from quant50lib.utils import dates
 
 #: what a learner is asked: whether the excess return is positive, its place among the names of the
@@ -130,6 +131,22 @@ LEARN = "learn from `label.to_table` of the run's own session"
 def _row(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     return f"the label of {first.symbol} of {first.session:%Y-%m-%d}, known_at {first.known_at:%Y-%m-%d},"
+
+
+def kind_of(settings: LabelSettings, learner: str) -> LabelKind:
+    """What the learner is asked: `label.kind`, or what it is made for.
+
+    Raises
+    ------
+    SettingsError
+        It cannot learn that.
+    """
+    kind = settings.kind or ASKED[learner][0]
+    if kind not in ASKED[learner]:
+        raise SettingsError(
+            f'label.kind = "{kind}" cannot be learnt by "{learner}": choose one of {ASKED[learner]}'
+        )
+    return kind  # type: ignore[return-value]
 
 
 def as_target(session: pd.Series, excess_return: pd.Series, kind: LabelKind) -> pd.Series:

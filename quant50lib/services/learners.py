@@ -4,8 +4,8 @@
     learnt = fit(prepared, at, settings)               from the rows at these positions
     learnt.raw(matrix)                                 a score on the learner's own scale
 
-`lightgbm` classifies the sign of the excess return, `regressor` fits its rank within the session,
-`ranker` orders the names of a session (lambdarank on fifths); `logistic` is linear, and `momentum`
+`lightgbm` classifies the sign of the excess return, `regressor` fits its rank within the session
+(or, by `label.kind`, itself), `ranker` orders the names of a session (lambdarank on fifths); `logistic` is linear, and `momentum`
 is the 12-1 momentum itself. Every fit is a function of its inputs: seeds are settings, LightGBM is
 `deterministic` and has one thread.
 
@@ -29,8 +29,9 @@ from sklearn.linear_model import LogisticRegression
 from quant50lib.errors import SettingsError
 from quant50lib.services import label
 from quant50lib.services.calibration import AS_IS, Calibrator
+from quant50lib.services.label import LabelKind
 from quant50lib.services.training import MOMENTUM, TrainingSet
-from quant50lib.settings import ModelSettings
+from quant50lib.settings import ASKED, ModelSettings
 
 LearnerName = Literal["lightgbm", "regressor", "ranker", "logistic", "momentum"]
 
@@ -103,10 +104,15 @@ class Prepared:
 
 
 def prepare(
-    X: pd.DataFrame, rows: TrainingSet, learner: LearnerName, settings: ModelSettings
+    X: pd.DataFrame,
+    rows: TrainingSet,
+    learner: LearnerName,
+    settings: ModelSettings,
+    kind: LabelKind | None = None,
 ) -> Prepared:
-    """Complete features `X` of the rows beside what the learner is asked; see the module's text."""
-    matrix, target = X.to_numpy(dtype="float32"), _target(rows, learner)
+    """Complete features `X` of the rows beside what the learner is asked (`label.kind_of`; None: what
+    it is made for); see the module's text."""
+    matrix, target = X.to_numpy(dtype="float32"), _target(rows, learner, kind)
     data = None
     if learner in TREES:
         groups = rows.session.groupby(rows.session).size() if learner == "ranker" else None
@@ -121,13 +127,12 @@ def prepare(
     return Prepared(learner, tuple(X.columns), matrix, target, data)
 
 
-def _target(rows: TrainingSet, learner: LearnerName) -> np.ndarray:
-    if learner == "regressor":
-        return label.as_target(rows.session, rows.excess_return, "rank").to_numpy()
-    if learner == "ranker":
-        place = label.as_target(rows.session, rows.excess_return, "rank").to_numpy()
-        return np.clip(np.floor((place + 0.5) * GRADES), 0, GRADES - 1)
-    return label.as_target(rows.session, rows.excess_return, "class").to_numpy()
+def _target(rows: TrainingSet, learner: LearnerName, kind: LabelKind | None) -> np.ndarray:
+    asked: Any = kind or ASKED[learner][0]
+    target = label.as_target(rows.session, rows.excess_return, asked).to_numpy()
+    if learner != "ranker":
+        return target
+    return np.clip(np.floor((target + 0.5) * GRADES), 0, GRADES - 1)
 
 
 def parameters(settings: ModelSettings, learner: LearnerName = "lightgbm") -> dict[str, Any]:

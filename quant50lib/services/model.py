@@ -25,7 +25,9 @@ import pandas as pd
 
 from quant50lib.contracts import TIME, Prediction
 from quant50lib.errors import DataQualityError, SettingsError
-from quant50lib.services import calibration, evaluation, learners, tuning, validation
+from quant50lib.services import calibration, evaluation
+from quant50lib.services import label as labels
+from quant50lib.services import learners, tuning, validation
 from quant50lib.services.evaluation import Evaluation, Metrics
 from quant50lib.services.evaluation_folds import fold_table
 from quant50lib.services.learners import Learnt, Prepared
@@ -205,11 +207,12 @@ def train(
     DataQualityError
         Fewer labelled sessions than `settings.min_training_sessions`, or labels of one class.
     SettingsError
-        The learner needs a feature that is not there.
+        The learner needs a feature that is not there, or cannot learn `label.kind`.
     """
     _enough(rows, settings)
     scaler = Scaler.fit(rows.X)
-    prepared = learners.prepare(scaler.transform(rows.X), rows, settings.learner, settings)
+    kind = labels.kind_of(label, settings.learner)
+    prepared = learners.prepare(scaler.transform(rows.X), rows, settings.learner, settings, kind)
     with ThreadPoolExecutor(settings.threads) as pool:
         final = pool.submit(_final, prepared, rows, settings)
         scores = out_of_fold(rows, prepared, settings, pool.map)

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from quant50lib.errors import SettingsError
-from quant50lib.services import learners, model, tuning, validation
+from quant50lib.services import label, learners, model, tuning, validation
 from quant50lib.services.training import MOMENTUM, TrainingSet
-from quant50lib.settings import LabelSettings, ModelSettings
+from quant50lib.settings import LabelSettings, ModelSettings, Settings
 from quant50lib.utils import dates
 
 FAST = ModelSettings(
@@ -142,3 +142,51 @@ def test_the_search_finds_what_is_better():
 def test_a_score_that_is_no_probability_must_be_calibrated():
     with pytest.raises(ValidationError, match="needs calibration"):
         ModelSettings(learner="ranker", calibration="none")
+
+
+@pytest.mark.parametrize(
+    "learner, kind, wanted",
+    [
+        ("lightgbm", None, lambda y, session: y > 0),
+        ("regressor", None, lambda y, session: (y.groupby(session).rank() - 0.5) / 20 - 0.5),
+        ("regressor", "excess", lambda y, session: y),
+        ("ranker", "rank", lambda y, session: (y.groupby(session).rank() - 0.5) // 4),  # of 20
+    ],
+)
+def test_a_learner_is_given_the_kind_of_label_that_is_set(learner, kind, wanted):
+    rows = rows_with(0.1, n_sessions=30, names=20)
+    asked = label.kind_of(LabelSettings(kind=kind), learner)
+    prepared = learners.prepare(rows.X, rows, learner, FAST, asked)
+    target = wanted(rows.excess_return, rows.session).astype(float)
+    np.testing.assert_allclose(prepared.target, target, atol=1e-12)
+
+
+def test_the_kind_of_label_reaches_the_trees_of_a_training():
+    """Half of the returns ten times as wild: ranks do not see it, returns do."""
+    rows = rows_with(0.15, n_sessions=100)
+    wild = rows.excess_return.where(
+        rows.session < rows.session[len(rows.X) // 2], 10 * rows.excess_return
+    )
+    settings = FAST.model_copy(update={"learner": "regressor"})
+    found = {
+        (kind, k): model.train(replace(rows, excess_return=y), settings, LabelSettings(kind=kind))
+        for kind in ("rank", "excess")
+        for k, y in enumerate((rows.excess_return, wild))
+    }
+    text = {key: trained.learnt.text() for key, trained in found.items()}
+    assert text["rank", 0] == text["rank", 1] != text["excess", 0] != text["excess", 1]
+
+
+def test_a_kind_of_label_that_the_learner_cannot_learn_is_refused():
+    with pytest.raises(
+        ValidationError, match='label.kind = "rank".*regressor, ranker, momentum do'
+    ):
+        Settings(label=LabelSettings(kind="rank"))
+    with pytest.raises(SettingsError, match="cannot be learnt"):
+        model.train(rows_with(0.0), FAST, LabelSettings(kind="excess"))
+    assert (
+        Settings(
+            label=LabelSettings(kind="excess"), model=ModelSettings(learner="regressor")
+        ).label.kind
+        == "excess"
+    )
