@@ -29,7 +29,8 @@ from quant50lib.adapters import universe
 from quant50lib.jobs import backtest as job
 from quant50lib.services import backtest
 from quant50lib.services import backtest_summary as summary
-from quant50lib.services.backtest_market import Market
+from quant50lib.services.backtest_market import Market, Window
+from quant50lib.services.backtest_signals import SIGNALS, Learnt, Signal
 from quant50lib.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,8 +115,9 @@ def run(case: tuple[str, str, str], first: str, last: str, names: int) -> dict:
         settings = settings.model_copy(update={"risk": own})
     brake, stops = (RULES | READINGS).get(rules, (False, False))
     settings = backtest.without(settings, brake=brake, stops=stops)
+    signal = LEARNT.setdefault((kind, book), Remembered(SIGNALS[book]))
     result = backtest.run(
-        market, book, settings, pd.Timestamp(first), pd.Timestamp(last), tell=_tell(case)
+        market, signal, settings, pd.Timestamp(first), pd.Timestamp(last), tell=_tell(case)
     )
     returns, others = summary.returns_of(result), summary.benchmarks(market, result)
     said = {**summary.summary(result), "market": kind, "book": book, "rules": rules, "names": names}
@@ -126,6 +128,25 @@ def run(case: tuple[str, str, str], first: str, last: str, names: int) -> dict:
     said["returns"] = returns.round(9).tolist()
     said["cpu_seconds"] = time.process_time() - begun
     return said
+
+
+class Remembered:
+    """A signal that learns once a session for all cases: what it learns does not depend on the rules."""
+
+    def __init__(self, signal: Signal) -> None:
+        self.signal = signal
+        self.learns = signal.learns
+        self.expect = signal.expect
+        self.known: dict[pd.Timestamp, Learnt | None] = {}
+
+    def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
+        if window.session not in self.known:
+            self.known[window.session] = self.signal.learn(window, before)
+        return self.known[window.session]
+
+
+#: by market and book
+LEARNT: dict[tuple[str, str], Remembered] = {}
 
 
 def _tell(case: tuple[str, str, str]) -> backtest.Tell:

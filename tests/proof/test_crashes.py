@@ -152,7 +152,7 @@ def test_an_order_that_arrives_after_its_sender_died_and_asked_is_not_doubled(
     """The request waits at a gateway while the desk dies, restarts, asks, and sends it again."""
     wanted, _ = undisturbed
     books = evening.begin()
-    twins.fault(evening.twin, {"delay": {"s": 4.0}}, method="POST", nth=2)
+    twins.fault(evening.twin, {"delay": {"s": 8.0}}, method="POST", nth=2)
     code, instants = evening.live(books, patience=1.5)
     assert code == -signal.SIGKILL and instants[-1] == "http: before POST /orders"
     assert evening.live(books)[0] == 0
