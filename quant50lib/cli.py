@@ -12,9 +12,9 @@ import pandas as pd
 import typer
 
 from quant50lib.commands import backtest, books, data, leak, models, risk, runs, simulate
-from quant50lib.commands.shared import Now
+from quant50lib.commands.shared import ActionsFile, MarketFile, Now, UniverseFile
 from quant50lib.commands.shared import do as _do
-from quant50lib.commands.shared import err, out
+from quant50lib.commands.shared import err, on_market, out
 from quant50lib.commands.shared import present as _present
 from quant50lib.commands.shared import shown as _shown
 from quant50lib.errors import SettingsError
@@ -146,18 +146,11 @@ def demo(now: Now = None) -> None:
 
 @app.command()
 def replay(
-    market: Annotated[
-        Path | None,
-        typer.Option("--market", help="Parquet of real daily bars; default: the demo market."),
-    ] = None,
+    market: MarketFile = None,
     first: Annotated[str, typer.Option("--from", help="First session.")] = "2017-06-01",
     last: Annotated[str, typer.Option("--to", help="Last session.")] = "2017-06-14",
-    actions: Annotated[
-        Path | None, typer.Option("--actions", help="CSV of corporate actions for the Parquet.")
-    ] = None,
-    universe: Annotated[
-        Path | None, typer.Option("--universe", help="CSV of names in place of the packaged ones.")
-    ] = None,
+    actions: ActionsFile = None,
+    universe: UniverseFile = None,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train again after each Monday's close.")
     ] = False,
@@ -216,17 +209,7 @@ def _replay_settings(
     settings = config.load(home)
     if settings.broker != "sim":
         raise SettingsError('a replay needs broker = "sim"')
-    for path in (market, actions, universe):
-        if path is not None and not path.is_file():
-            raise SettingsError(f"{path} does not exist")
-    changed: dict[str, Any] = {}
-    if market:
-        changed["market"] = str(market.resolve())
-    if actions:
-        changed["actions"] = actions.resolve()
-    names = settings.universe.model_copy(update={"file": universe.resolve()} if universe else {})
-    twin = settings.simulator.model_copy(update=changed)
-    return settings.model_copy(update={"simulator": twin, "universe": names})
+    return on_market(settings, market, actions, universe)
 
 
 @app.command()

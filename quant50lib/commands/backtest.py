@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from quant50lib.commands.shared import do, err, out, shown
-from quant50lib.errors import SettingsError
-from quant50lib.settings import Settings
+from quant50lib.commands.shared import (
+    ActionsFile,
+    MarketFile,
+    UniverseFile,
+    do,
+    err,
+    on_market,
+    out,
+    shown,
+)
 from quant50lib.utils import config
 
 app = typer.Typer()
@@ -20,16 +26,9 @@ app = typer.Typer()
 def backtest(
     first: Annotated[str, typer.Option("--from", help="First session.")] = "2025-01-02",
     last: Annotated[str, typer.Option("--to", help="Last session.")] = "2025-06-30",
-    market: Annotated[
-        Path | None,
-        typer.Option("--market", help="Parquet of real daily bars; default: the demo market."),
-    ] = None,
-    actions: Annotated[
-        Path | None, typer.Option("--actions", help="CSV of corporate actions for the Parquet.")
-    ] = None,
-    universe: Annotated[
-        Path | None, typer.Option("--universe", help="CSV of names in place of the packaged ones.")
-    ] = None,
+    market: MarketFile = None,
+    actions: ActionsFile = None,
+    universe: UniverseFile = None,
     book: Annotated[
         str, typer.Option("--book", help="What it expects: zero, momentum, model or equal.")
     ] = "zero",
@@ -57,7 +56,7 @@ def backtest(
 
     def work() -> None:
         asked = job.Asked(first, last, book, brake, stops)
-        settings = _settings(market, actions, universe)
+        settings = on_market(config.load(config.home()), market, actions, universe)
         with bar(err, "back-test") as tell:
             said, folder = job.run(config.home(), settings, asked, tell)
         if as_json:
@@ -66,23 +65,8 @@ def backtest(
         out.print(f"{said['market']}, book {book}, {said['first']} to {said['last']}")
         for name, value in said.items():
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            text = "withheld, the span is too short" if value is None else text
             out.print(f"  {name:<24}{text}", soft_wrap=True, markup=False)
         out.print(f"kept in {shown(folder)}", soft_wrap=True)
 
     do(work)
-
-
-def _settings(market: Path | None, actions: Path | None, universe: Path | None) -> Settings:
-    settings = config.load(config.home())
-    for path in (market, actions, universe):
-        if path is not None and not path.is_file():
-            raise SettingsError(f"{path} does not exist")
-    twin = {"market": str(market.resolve())} if market else {}
-    changed = twin | ({"actions": actions.resolve()} if actions else {})
-    names = {"file": universe.resolve()} if universe else {}
-    return settings.model_copy(
-        update={
-            "simulator": settings.simulator.model_copy(update=changed),
-            "universe": settings.universe.model_copy(update=names),
-        }
-    )

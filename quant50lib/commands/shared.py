@@ -12,6 +12,7 @@ from rich.console import Console
 
 from quant50lib.errors import SettingsError
 from quant50lib.jobs.entry import guarded
+from quant50lib.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -22,6 +23,42 @@ Now = Annotated[
     str | None,
     typer.Option("--now", help="Pretend it is this instant (ISO 8601). Simulated broker only."),
 ]
+
+#: a market other than the demo's, for a replay or a back-test
+MarketFile = Annotated[
+    Path | None,
+    typer.Option("--market", help="Parquet of real daily bars; default: the demo market."),
+]
+ActionsFile = Annotated[
+    Path | None, typer.Option("--actions", help="CSV of corporate actions for the Parquet.")
+]
+UniverseFile = Annotated[
+    Path | None, typer.Option("--universe", help="CSV of names in place of the packaged ones.")
+]
+
+
+def on_market(
+    settings: Settings, market: Path | None, actions: Path | None, universe: Path | None
+) -> Settings:
+    """The settings with those files as the twin's market and the desk's names.
+
+    Raises
+    ------
+    SettingsError
+        A file does not exist.
+    """
+    for path in (market, actions, universe):
+        if path is not None and not path.is_file():
+            raise SettingsError(f"{path} does not exist")
+    twin = {"market": str(market.resolve())} if market else {}
+    changed = twin | ({"actions": actions.resolve()} if actions else {})
+    names = {"file": universe.resolve()} if universe else {}
+    return settings.model_copy(
+        update={
+            "simulator": settings.simulator.model_copy(update=changed),
+            "universe": settings.universe.model_copy(update=names),
+        }
+    )
 
 
 def do(work: Callable[[], Result]) -> Result:

@@ -27,6 +27,8 @@ from quant50lib.utils.config import Home
 SIMULATED, REAL = "SIMULATED prices", "real prices"
 #: under the desk's home, and the headline in each folder of it
 FOLDER, SAID = "backtests", "summary.json"
+#: beta and sector weights at each close
+EXPOSED = "exposures.parquet"
 #: frames of a result that are kept, one Parquet each
 KEPT = ("daily", "holdings", "targets", "orders", "fills", "breaches", "events", "equity")
 
@@ -112,7 +114,7 @@ class Asked:
 
 
 #: of a notebook on a desk that has no result yet
-FIRST_LOOK = Asked("2025-01-02", "2025-03-03", "zero")
+FIRST_LOOK = Asked("2025-01-02", "2025-04-30", "zero")
 
 
 def run(
@@ -135,7 +137,10 @@ def run(
     result = backtest.run(market, asked.book, rules, sessions[0], sessions[-1], tell=tell)
     others = backtest_summary.benchmarks(market, result)
     said = {"book": asked.book, **backtest_summary.summary(result)}
-    return said, save(home, asked.name, result, others, said)
+    folder = save(home, asked.name, result, others, said)
+    exposed = backtest_summary.exposures(market, result)
+    exposed.reset_index().to_parquet(folder / EXPOSED, index=False)
+    return said, folder
 
 
 def save(home: Home, name: str, result: Result, others: pd.DataFrame, said: dict[str, Any]) -> Path:
@@ -167,11 +172,34 @@ def newest(home: Home) -> Path | None:
     return found[-1].parent if found else None
 
 
-def open_newest() -> tuple[Result, pd.DataFrame, dict[str, str]]:
-    """What a notebook shows: the newest result of the desk, its benchmarks, and its headline in words.
+def exposures(folder: Path) -> pd.DataFrame:
+    """Beta and sector weights of a result that was kept, by session."""
+    return pd.read_parquet(folder / EXPOSED).set_index("session")
 
-    A desk without one runs a short back-test first, with the fast solver.
-    """
+
+def safety(folder: Path, book: str) -> pd.DataFrame | None:
+    """What brake and stops cost, where the same book and span was kept with both and without."""
+    span = folder.name[-len("2025-01-02-2025-04-30") :]
+    pair = [folder.with_name(f"{book}{off}-{span}") for off in ("", "-no-brake-no-stops")]
+    if not all((path / SAID).is_file() for path in pair):
+        return None
+    ruled, free = (load(path)[0] for path in pair)
+    return backtest_summary.price_of_safety(ruled, free)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a notebook shows of a back-test."""
+
+    result: Result
+    others: pd.DataFrame  # returns of the benchmarks
+    said: dict[str, Any]  # its summary
+    exposures: pd.DataFrame
+    safety: pd.DataFrame | None
+
+
+def open_newest() -> Kept:
+    """The newest result of the desk; one without any runs a short back-test first."""
     home = config.home()
     folder = newest(home)
     if folder is None:
@@ -181,8 +209,4 @@ def open_newest() -> tuple[Result, pd.DataFrame, dict[str, str]]:
         _, folder = run(home, quick, FIRST_LOOK, lambda doing, share: None)
     report.use_style()
     result, others, said = load(folder)
-    return result, others, {name: _worded(value) for name, value in said.items()}
-
-
-def _worded(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return Kept(result, others, said, exposures(folder), safety(folder, said["book"]))

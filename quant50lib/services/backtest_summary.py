@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from quant50lib.services import covariance, inference
+from quant50lib.services import alarm, covariance, exposure, inference
 from quant50lib.services.backtest import Result
 from quant50lib.services.backtest_market import Market, Window
 from quant50lib.settings import Settings
@@ -24,7 +24,7 @@ BLOCK = 21
 MONTH = 21
 DRAWS = 1000
 SEED = 50
-#: of a risk forecast that is judged, and of windows of a year
+#: sessions without which no annual figure is told
 SHORT = 60
 
 Figures = dict[str, Any]
@@ -84,26 +84,31 @@ def least_variance(window: Window, settings: Settings) -> pd.Series:
 
 
 def annual(returns: pd.Series) -> Figures:
-    """Return, volatility, Sharpe ratio over cash at nothing, worst drawdown and worst day."""
+    """Total return, worst drawdown and worst day; a year's return, volatility and Sharpe ratio.
+
+    Cash is taken to earn nothing. Annual figures are NaN, withheld, below `SHORT` sessions.
+    """
     wealth = np.concatenate([[1.0], np.cumprod(1 + returns.to_numpy())])
-    years = len(returns) / YEAR
-    deviation = returns.std(ddof=1)
+    years, deviation = len(returns) / YEAR, returns.std(ddof=1)
+    told = len(returns) >= SHORT
+    sharpe = returns.mean() / deviation * np.sqrt(YEAR) if deviation > 0 else np.nan
     return {
-        "return_annual": float(wealth[-1] ** (1 / years) - 1),
-        "volatility_annual": float(deviation * np.sqrt(YEAR)),
-        "sharpe": float(returns.mean() / deviation * np.sqrt(YEAR)) if deviation > 0 else np.nan,
+        "return_total": float(wealth[-1] - 1),
+        "return_annual": float(wealth[-1] ** (1 / years) - 1) if told else np.nan,
+        "volatility_annual": float(deviation * np.sqrt(YEAR)) if told else np.nan,
+        "sharpe": float(sharpe) if told else np.nan,
         "drawdown": float((1 - wealth / np.maximum.accumulate(wealth)).max()),
         "worst_day": float(returns.min()),
     }
 
 
 def sharpe_difference(own: pd.Series, other: pd.Series) -> tuple[float, float, float]:
-    """Annual Sharpe ratio of one less the other's, and its 95 % interval."""
+    """Annual Sharpe ratio of one less the other's, and its 95 % interval; NaN where withheld."""
     return _difference(own, other, _sharpe)
 
 
 def return_difference(own: pd.Series, other: pd.Series) -> tuple[float, float, float]:
-    """Mean return a year of one less the other's, and its 95 % interval."""
+    """Mean return a year of one less the other's, and its 95 % interval; NaN where withheld."""
     return _difference(own, other, lambda sample: sample.mean(axis=1) * YEAR)
 
 
@@ -115,6 +120,8 @@ def _sharpe(sample: np.ndarray) -> np.ndarray:
 
 def _difference(own: pd.Series, other: pd.Series, of: Any) -> tuple[float, float, float]:
     both = pd.concat([own, other], axis=1).dropna().to_numpy()
+    if len(both) < SHORT:
+        return np.nan, np.nan, np.nan
     gap = lambda sample: np.subtract(*np.moveaxis(of(sample), -1, 0))  # noqa: E731
     low, high = inference.block_bootstrap(both, gap, BLOCK, SEED, DRAWS)
     return float(gap(both[None])[0]), low, high
@@ -130,29 +137,81 @@ def compared(own: pd.Series, others: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("name")
 
 
-def ex_ante_ratio(result: Result) -> float:
-    """Realised over forecast volatility: the root of the mean square of return over forecast.
+def surprises(result: Result) -> pd.Series:
+    """Return of each session over the daily volatility forecast for it; NaN without exposure.
 
-    The forecast of a session is the one made for its target at the close before; 0 exposure counts
-    nothing.
+    The forecast of a session is the one made for its target at the close before.
     """
     forecast = result.daily["ex_ante"].shift(1) / np.sqrt(YEAR)
-    known = forecast[forecast > 0].dropna().index.intersection(returns_of(result).index)
-    return float(np.sqrt(((returns_of(result)[known] / forecast[known]) ** 2).mean()))
+    found: pd.Series = returns_of(result) / forecast.where(forecast > 0).iloc[1:]
+    return found.rename("surprise")
+
+
+def ex_ante_ratio(result: Result) -> float:
+    """Realised over forecast volatility: the root of the mean square of return over forecast."""
+    return float(np.sqrt((surprises(result) ** 2).mean()))
+
+
+def alarms(result: Result) -> dict[str, list[str]]:
+    """On which sessions the alarm on volatility would have been raised, by side; nothing trades on it."""
+    known, error = surprises(result), result.settings.risk.alarm_error
+    found: dict[str, list[str]] = {}
+    for side in alarm.SIDES:
+        on = alarm.raised(known, error, side)
+        begins = on.groupby(on.index.year).cumsum() == 1
+        found[side] = [str(day.date()) for day in on.index[on & begins]]
+    return found
+
+
+def exposures(market: Market, result: Result) -> pd.DataFrame:
+    """Beta of the book to the benchmark, and its weight in every sector, at each close.
+
+    Columns `beta` and the sectors; weights of equity. Betas are over the 252 sessions before.
+    """
+    sessions, settings = result.daily.index, result.settings
+    last = Window.at(market, market.row(sessions[-1]), settings)
+    span = last.row - market.row(sessions[0]) + exposure.BETA_SESSIONS + 2
+    close = last.panel(span).close
+    held = dict(list(result.holdings.groupby("session")))
+    rows = {
+        session: _exposed(
+            held[session], close, session, settings.universe.benchmark, market.sectors
+        )
+        for session in sessions
+        if session in held
+    }
+    found = pd.DataFrame.from_dict(rows, orient="index").reindex(sessions).fillna(0.0)
+    found.index.name = "session"
+    return found
+
+
+def _exposed(
+    held: pd.DataFrame,
+    close: pd.DataFrame,
+    session: pd.Timestamp,
+    benchmark: str,
+    sectors: pd.Series,
+) -> dict[str, float]:
+    weights = held.set_index("symbol")["weight"]
+    names = pd.Index([*weights.index, benchmark]).unique().intersection(close.columns)
+    beta = exposure.betas(close.loc[:session, names], benchmark)
+    by_sector = exposure.by_sector(weights, sectors).to_dict()
+    return {"beta": exposure.book_beta(weights, beta), **by_sector}
 
 
 def summary(result: Result) -> Figures:
-    """The headline of a back-test, as plain numbers."""
+    """The headline of a back-test, as plain numbers; None: withheld, the span is too short."""
     daily, returns = result.daily, returns_of(result)
-    years = max(len(returns), 1) / YEAR
+    years = len(returns) / YEAR if len(returns) >= SHORT else np.nan
     stops = result.events[result.events["rule"] == "stop_loss"]
-    return {
+    told = {
         "market": result.label,
         "first": str(daily.index[0].date()),
         "last": str(daily.index[-1].date()),
         "sessions": len(daily),
         **annual(returns),
         "realised_over_ex_ante": ex_ante_ratio(result),
+        "alarms": alarms(result),
         "drawdown_episode": float(daily["drawdown"].max()),
         "exposure_mean": float(daily["gross"].mean()),
         "turnover_daily": float(daily["turnover"].mean()),
@@ -166,3 +225,18 @@ def summary(result: Result) -> Figures:
         "names_mean": float(daily["names"].mean()),
         "breaches": result.breaches["rule"].value_counts().to_dict(),
     }
+    return {name: None if value != value else value for name, value in told.items()}
+
+
+def price_of_safety(ruled: Result, free: Result) -> pd.DataFrame:
+    """A book under all rules, the same without brake and stops, and what the rules cost and saved.
+
+    Rows `with`, `without` and `difference`: the figures of `annual`, and for the difference
+    `low` and `high`, the 95 % interval of its return a year (difference of means, block bootstrap).
+    """
+    own, other = returns_of(ruled), returns_of(free)
+    rows = {"with": annual(own), "without": annual(other)}
+    gap, low, high = return_difference(own, other)
+    rows["difference"] = {name: rows["with"][name] - rows["without"][name] for name in rows["with"]}
+    rows["difference"] |= {"return_annual": gap, "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")

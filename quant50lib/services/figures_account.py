@@ -10,7 +10,6 @@ from quant50lib.services import metrics
 from quant50lib.services.report_style import (
     BLUE,
     INK,
-    ORANGE,
     SKY,
     SOFT,
     Chart,
@@ -18,7 +17,9 @@ from quant50lib.services.report_style import (
     chart,
     date_axis,
     day,
+    draw_fall,
     last_label,
+    panels,
     pct,
     pct_axis,
     placeholder,
@@ -38,7 +39,7 @@ def daily_pnl(equity: pd.DataFrame) -> pd.Series:
 
 def growth(returns: pd.Series, start: pd.Timestamp) -> pd.Series:
     """Cumulated simple return, 0 at `start`; `returns` begin after it."""
-    path = (1 + returns).cumprod() - 1
+    path = (1 + returns.fillna(0.0)).cumprod() - 1
     return pd.concat([pd.Series([0.0], index=pd.DatetimeIndex([start])), path])
 
 
@@ -58,20 +59,14 @@ def equity_figure(
     start, last = ours.index[0], ours.index[-1]
     during = (benchmark_returns.index > start) & (benchmark_returns.index <= last)
     theirs = growth(benchmark_returns[during], start)
-    fall = (1 + ours) / (1 + ours).cummax() - 1
-    figure = canvas(2.8)
-    top, low = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
+    figure, top, low = panels(2.8, 2.4)
     marker = "o" if len(ours) < 30 else None
     top.plot(theirs.index, theirs, color=SOFT, linewidth=1.0, marker=marker, ms=2)
     top.plot(ours.index, ours, color=BLUE, linewidth=1.6, marker=marker, ms=2.5)
     _name_ends(top, ours, theirs, benchmark)
-    low.fill_between(fall.index, fall, 0, color=ORANGE, alpha=0.5, linewidth=0)
-    low.plot(fall.index, fall, color=ORANGE, linewidth=0.8)
-    for axes in (top, low):
-        axes.axhline(0, color=INK, linewidth=0.6)
-        pct_axis(axes.yaxis)
-    low.set_ylim(min(1.15 * fall.min(), -0.002), 0)
-    date_axis(low)
+    top.axhline(0, color=INK, linewidth=0.6)
+    pct_axis(top.yaxis)
+    fall = draw_fall(low, 1 + ours)
     top.set_title(title)
     low.set_title(f"Drawdown: {pct(fall.iloc[-1], 2)} now, {pct(fall.min(), 2)} at its deepest")
     return figure

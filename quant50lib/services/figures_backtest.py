@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
 from quant50lib.services import backtest_summary as summary
+from quant50lib.services import figures_risk
 from quant50lib.services.backtest import Result
-from quant50lib.services.report_html import Column, Html, table, text
+from quant50lib.services.figures_account import growth
+from quant50lib.services.report_html import (
+    Column,
+    Format,
+    Html,
+    beside,
+    facts_table,
+    note,
+    stack,
+    table,
+    text,
+    titled,
+)
 from quant50lib.services.report_style import (
     BLUE,
     INK,
@@ -19,19 +35,25 @@ from quant50lib.services.report_style import (
     chart,
     date_axis,
     day,
+    draw_fall,
     num,
+    panels,
     pct,
     pct_axis,
     placeholder,
 )
 
-SHORT = 21
+WITHHELD = f"annual figures are withheld below {summary.SHORT} sessions"
+SHADES = mpl.colors.LinearSegmentedColormap.from_list("q50_share", ["#ffffff", BLUE])
 COLOURS = (SOFT, SKY, ORANGE)
 
 
-def _wealth(returns: pd.Series, start: pd.Timestamp) -> pd.Series:
-    path = (1 + returns.fillna(0.0)).cumprod() - 1
-    return pd.concat([pd.Series([0.0], index=pd.DatetimeIndex([start])), path])
+def _four(value: float) -> str:
+    return num(value, 4)
+
+
+def _count(value: float) -> str:
+    return num(value, 0)
 
 
 @chart
@@ -40,20 +62,15 @@ def growth_figure(result: Result, others: pd.DataFrame) -> Chart:
     returns, start = summary.returns_of(result), result.daily.index[0]
     if len(returns) < 2:
         return placeholder("one session: there is nothing to compare", "Growth")
-    ours = _wealth(returns, start)
-    fall = (1 + ours) / (1 + ours).cummax() - 1
-    figure = canvas(3.2)
-    top, low = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
+    ours = growth(returns, start)
+    figure, top, low = panels(3.2, 2.4)
     for (name, other), colour in zip(others.items(), COLOURS, strict=False):
-        top.plot(_wealth(other, start), color=colour, linewidth=1.0, label=str(name))
+        top.plot(growth(other, start), color=colour, linewidth=1.0, label=str(name))
     top.plot(ours, color=BLUE, linewidth=1.6, label="book")
     top.legend(loc="best", ncols=4)
-    low.fill_between(fall.index, fall, 0, color=ORANGE, alpha=0.5, linewidth=0)
-    for axes in (top, low):
-        axes.axhline(0, color=INK, linewidth=0.6)
-        pct_axis(axes.yaxis)
-    low.set_ylim(min(1.15 * fall.min(), -0.002), 0)
-    date_axis(low)
+    top.axhline(0, color=INK, linewidth=0.6)
+    pct_axis(top.yaxis)
+    fall = draw_fall(low, 1 + ours)
     top.set_title(f"Growth, {result.label}, dividends counted")
     low.set_title(f"Drawdown since inception: {pct(fall.min(), 2)} at its deepest")
     return figure
@@ -63,8 +80,7 @@ def growth_figure(result: Result, others: pd.DataFrame) -> Chart:
 def exposure_figure(result: Result) -> Chart:
     """What was invested, what the brake allowed, and how many names."""
     daily = result.daily
-    figure = canvas(2.6)
-    top, low = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
+    figure, top, low = panels(2.6)
     top.fill_between(daily.index, daily["gross"], color=BLUE, alpha=0.35, linewidth=0)
     top.step(daily.index, daily["budget"], color=ORANGE, where="post", linewidth=1.2)
     halted = daily["halted"].astype(float)
@@ -83,8 +99,7 @@ def exposure_figure(result: Result) -> Chart:
 def trading_figure(result: Result) -> Chart:
     """Traded value and what risk rules sold, and the costs so far."""
     daily = result.daily
-    figure = canvas(2.6)
-    top, low = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
+    figure, top, low = panels(2.6)
     top.bar(daily.index, daily["turnover"], color=SKY, width=1.0)
     top.bar(daily.index, daily["forced"].shift(1), color=ORANGE, width=1.0)
     paid = (daily["cost"] / daily["equity"]).cumsum()
@@ -98,28 +113,40 @@ def trading_figure(result: Result) -> Chart:
     return figure
 
 
-@chart
 def forecast_figure(result: Result) -> Chart:
     """The volatility that was forecast, and the one that came."""
     returns = summary.returns_of(result)
-    if len(returns) < 2 * SHORT:
-        return placeholder(f"fewer than {2 * SHORT} sessions", "Volatility")
-    realised = returns.rolling(SHORT).std() * np.sqrt(summary.YEAR)
-    forecast = result.daily["ex_ante"].rolling(SHORT, min_periods=1).mean().shift(1)
-    figure = canvas(2.0)
-    axes = figure.subplots()
-    axes.plot(forecast, color=SOFT, label="forecast")
-    axes.plot(realised, color=BLUE, label="realised")
+    forecast = result.daily["ex_ante"].shift(1).iloc[1:]
     limit = result.settings.optimize.max_volatility_annual
-    axes.axhline(limit, color=ORANGE, linewidth=0.8, label="limit")
-    axes.set_ylim(0)
-    axes.legend(loc="best", ncols=3)
-    pct_axis(axes.yaxis, 0)
-    date_axis(axes)
-    ratio = num(summary.ex_ante_ratio(result), 2)
-    axes.set_title(
-        f"Annual volatility over {SHORT} sessions; realised over forecast {ratio} in all"
+    return figures_risk.forecast_figure(returns, forecast, limit)
+
+
+@chart
+def sectors_over_time_figure(exposures: pd.DataFrame, cap: float) -> Chart:
+    """Weight of every sector at each close, the fullest on top, and the beta of the book below."""
+    title = "Sectors"
+    if len(exposures) < 2:
+        return placeholder("one session: there is no course", title)
+    weights = exposures.drop(columns="beta")
+    weights = weights[weights.mean().sort_values(ascending=False).index]
+    figure, top, low = panels(1.4 + 0.17 * weights.shape[1], 0.16 * weights.shape[1])
+    shade = top.pcolormesh(
+        weights.index, np.arange(weights.shape[1]), weights.T, cmap=SHADES, vmin=0, vmax=cap
     )
+    top.invert_yaxis()
+    top.set_yticks(np.arange(weights.shape[1]), list(weights.columns))
+    top.grid(False)
+    bar = figure.colorbar(shade, ax=top, shrink=0.9, pad=0.01)
+    pct_axis(bar.ax.yaxis, 0)
+    low.plot(exposures["beta"], color=BLUE)
+    low.axhline(0, color=INK, linewidth=0.6)
+    low.set_ylim(min(0.0, 1.1 * exposures["beta"].min()), max(0.1, 1.1 * exposures["beta"].max()))
+    date_axis(low)
+    peak = weights.max()
+    top.set_title(
+        f"{title}, of equity at the close; the most: {peak.idxmax()} {pct(peak.max())}, cap {pct(cap, 0)}"
+    )
+    low.set_title(f"Beta to the benchmark, {num(exposures['beta'].mean(), 2)} on average")
     return figure
 
 
@@ -127,6 +154,8 @@ def forecast_figure(result: Result) -> Chart:
 def difference_figure(result: Result, others: pd.DataFrame) -> Chart:
     """Sharpe ratio of the book less each benchmark's, with a 95 % interval."""
     found = summary.compared(summary.returns_of(result), others).iloc[1:]
+    if found["sharpe_gap"].isna().all():
+        return placeholder(WITHHELD, "Sharpe ratio beside the benchmarks")
     figure = canvas(0.8 + 0.28 * len(found))
     axes = figure.subplots()
     places = np.arange(len(found))[::-1]
@@ -144,13 +173,77 @@ def comparison_table(result: Result, others: pd.DataFrame) -> Html:
     found = summary.compared(summary.returns_of(result), others).reset_index()
     columns = {
         "name": text(""),
-        "return_annual": Column("return a year", pct),
+        "return_total": Column("return in all", pct),
+        "return_annual": Column("a year", pct),
         "volatility_annual": Column("volatility", pct),
         "sharpe": Column("Sharpe", num),
         "drawdown": Column("drawdown", pct),
         "worst_day": Column("worst day", pct),
     }
     return table(found, columns)
+
+
+def safety_table(found: pd.DataFrame | None) -> Html:
+    """The book with its rules and without: `backtest_summary.price_of_safety`, or None."""
+    if found is None:
+        return note(
+            "the same book and span was not run without rules: quant50 backtest --no-brake --no-stops"
+        )
+    rows = found.rename_axis("name").reset_index()
+    columns = {
+        "name": text("Brake and stops"),
+        "return_annual": Column("return a year", pct),
+        "volatility_annual": Column("volatility", pct),
+        "drawdown": Column("drawdown", pct),
+        "worst_day": Column("worst day", pct),
+    }
+    gap = found.loc["difference"]
+    said = "an interval that holds zero shows no price"
+    interval = f"[{pct(gap['low'], sign=True)}, {pct(gap['high'], sign=True)}]"
+    sentence = f"Difference of mean return a year {pct(gap['return_annual'], sign=True)}, 95% {interval}; {said}."
+    return stack(table(rows, columns), note(WITHHELD if pd.isna(gap["low"]) else sentence))
+
+
+#: headline of a back-test: what is shown of the summary, and how
+HEADLINE: dict[str, tuple[str, Format]] = {
+    "return_total": ("Return in all", pct),
+    "return_annual": ("Return a year", pct),
+    "volatility_annual": ("Volatility, annual", pct),
+    "sharpe": ("Sharpe ratio, cash at nothing", num),
+    "realised_over_ex_ante": ("Realised over forecast volatility", num),
+    "drawdown": ("Drawdown since inception", pct),
+    "drawdown_episode": ("Drawdown of an episode", pct),
+    "worst_day": ("Worst day", pct),
+    "exposure_mean": ("Invested on average", pct),
+    "turnover_daily": ("Turnover a day", pct),
+    "forced_annual": ("Sold by risk rules, a year", pct),
+    "cost_annual": ("Half spreads paid, a year", lambda value: pct(value, 2)),
+    "braked_sessions": ("Sessions braked", _count),
+    "halted_sessions": ("Sessions halted", _count),
+    "unfit_sessions": ("Sessions unfit to trade", _count),
+    "stops": ("Stop-losses", _count),
+    "names_mean": ("Names on average", num),
+    "names_max": ("Names at most", _count),
+}
+
+
+def headline_table(said: dict[str, Any]) -> Html:
+    """The summary of a back-test in words and units; what is withheld says so."""
+    facts = {
+        words: "withheld" if said.get(name) is None else show(said[name])
+        for name, (words, show) in HEADLINE.items()
+    }
+    raised = [f"{side} on {day}" for side, days in said.get("alarms", {}).items() for day in days]
+    facts["Alarm: volatility forecast"] = ", ".join(raised) or "never raised"
+    broken = [f"{rule} {count}" for rule, count in said.get("breaches", {}).items()]
+    facts["Breaches, in sessions"] = ", ".join(broken) or "none"
+    parts = [{name: facts[name] for name in part} for part in np.array_split(list(facts), 2)]
+    title = f"Book {said['book']}, {said['market']}, {said['first']} to {said['last']}"
+    pair = beside(*(facts_table(part, right=True) for part in parts))
+    withheld = said.get("return_annual") is None
+    return titled(
+        f"{title}, {said['sessions']} sessions", stack(pair, note(WITHHELD)) if withheld else pair
+    )
 
 
 def breaches_table(result: Result, limit: int = 12) -> Html:
@@ -164,7 +257,3 @@ def breaches_table(result: Result, limit: int = 12) -> Html:
     }
     newest = result.breaches.iloc[::-1].reset_index(drop=True)
     return table(newest, columns, limit, "No rule was broken on any session.")
-
-
-def _four(value: float) -> str:
-    return num(value, 4)

@@ -133,6 +133,25 @@ def canvas(height: float, width: float = WIDTH) -> Chart:
     return Chart(figsize=(width, height), layout="constrained")
 
 
+def panels(height: float, upper: float = 1.6) -> tuple[Chart, Axes, Axes]:
+    """Two axes over one time: the upper one `upper` times as high as the lower."""
+    figure = canvas(height)
+    top, low = figure.subplots(2, 1, sharex=True, height_ratios=[upper, 1])
+    return figure, top, low
+
+
+def draw_fall(axes: Axes, wealth: pd.Series) -> pd.Series:
+    """Fill the drawdown of `wealth` (growth of 1) from its running maximum, and return it."""
+    fall: pd.Series = wealth / wealth.cummax() - 1
+    axes.fill_between(fall.index, fall, 0, color=ORANGE, alpha=0.5, linewidth=0)
+    axes.plot(fall.index, fall, color=ORANGE, linewidth=0.8)
+    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.set_ylim(min(1.15 * fall.min(), -0.002), 0)
+    pct_axis(axes.yaxis)
+    date_axis(axes)
+    return fall
+
+
 def placeholder(text: str, title: str = "", width: float = WIDTH) -> Chart:
     """A line of text where a figure would have nothing to show."""
     figure = canvas(0.55 if title else 0.35, width)

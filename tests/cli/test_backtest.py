@@ -28,9 +28,14 @@ def test_it_says_what_it_earned_and_keeps_all_of_it(home):
     result, others, kept = job.load(job.newest(Home(home)))
     assert kept == said and list(others) == ["SPY", "equal weight", "minimum variance"]
     assert list(result.daily.index.strftime("%d")) == ["01", "02", "05", "06"]
-    assert result.daily["equity"].iloc[-1] / 1e5 - 1 == pytest.approx(
-        (1 + said["return_annual"]) ** (3 / 252) - 1
+    assert result.daily["equity"].iloc[-1] / 1e5 - 1 == pytest.approx(said["return_total"])
+    assert [said[n] for n in ("return_annual", "volatility_annual", "sharpe")] == [None] * 3
+    exposed = job.exposures(job.newest(Home(home)))
+    weights = result.holdings.groupby("session")["weight"].sum()
+    assert exposed.drop(columns="beta").sum(axis=1).loc[weights.index].to_list() == pytest.approx(
+        weights.to_list()
     )
+    assert job.safety(job.newest(Home(home)), "zero") is None
     assert len(result.fills) and len(result.targets)
 
 

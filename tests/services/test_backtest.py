@@ -258,3 +258,22 @@ def test_benchmarks_are_what_anybody_could_have_had(momentum):
     clear = ~found.index.isin(paid)
     np.testing.assert_allclose(found["SPY"][clear], plain[clear], rtol=1e-9)
     assert found.notna().all().all() and len(found) == len(momentum.daily) - 1
+
+
+def test_exposures_are_those_of_the_holdings_by_hand(momentum):
+    """Beta by a regression on the returns of 252 sessions; sector weights by a loop."""
+    market = small_market()
+    found = backtest_summary.exposures(market, momentum)
+    session = momentum.daily.index[-1]
+    held = momentum.holdings[momentum.holdings["session"] == session].set_index("symbol")["weight"]
+    panel = Window.at(market, market.row(session), small_settings()).panel(253)
+    returns = panel.close.pct_change(fill_method=None).iloc[1:]
+    beta = 0.0
+    for symbol, weight in held.items():
+        known = returns[[symbol, "SPY"]].dropna() if symbol != "SPY" else None
+        slope = 1.0 if known is None else np.polyfit(known["SPY"], known[symbol], 1)[0]
+        beta += weight * slope
+        assert found.loc[session, market.sectors[symbol]] >= weight - 1e-12
+    assert found.loc[session, "beta"] == pytest.approx(beta, rel=1e-9)
+    gross = momentum.holdings.groupby("session")["weight"].sum().reindex(found.index).fillna(0.0)
+    assert found.drop(columns="beta").sum(axis=1).to_list() == pytest.approx(gross.to_list())
