@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import power
 from quant50lib.services import evaluation, model
 from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings
 from tests.planted import EDGE_SESSIONS, oracle_ic, oracle_score, planted_panel, planted_rows
@@ -51,6 +52,13 @@ def test_where_nothing_is_planted_intervals_cover_zero():
     """Of six; fewer than five would be one chance in thirty at a coverage of 95 %."""
     seen = np.array([found(0.0, seed) for seed in range(1, 7)])
     assert (np.abs(seen[:, 0]) <= 1.96 * seen[:, 1]).sum() >= 5
+
+
+def test_the_benchmark_states_the_error_that_the_gate_is_given():
+    trained = trained_on(0.1)
+    found = power.measured(trained.ic_by_session, "rank_ic")
+    assert found.value == pytest.approx(trained.metrics["rank_ic"], abs=1e-12)
+    assert found.error == pytest.approx(trained.metrics["rank_ic_error"], abs=1e-12)
 
 
 def test_the_oracle_is_the_planted_variable_by_hand():
