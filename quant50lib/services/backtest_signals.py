@@ -18,7 +18,7 @@ from quant50lib.services.backtest_market import Window
 from quant50lib.services.covariance import History
 from quant50lib.services.forecast import Expected
 from quant50lib.services.forecast import Scoring as Learnt
-from quant50lib.services.model import LoadedModel, Trained
+from quant50lib.services.model import LoadedModel
 from quant50lib.services.panel import Panel
 from quant50lib.services.training import MOMENTUM, TrainingSet
 
@@ -163,8 +163,11 @@ class Model:
     learns: ClassVar[bool] = True
 
     def learn(self, window: Window, before: Learnt | None) -> Learnt | None:
-        rows, trained = train(window)
+        rows = training_rows(window)
         settings, champion = window.settings, None
+        if rows.session.nunique() < settings.model.min_training_sessions:
+            return before
+        trained = model.train(rows, settings.model, settings.label)
         if isinstance(before, LoadedModel):
             horizon = settings.label.horizon_sessions
             champion = gate.standing(before, trained, rows, window.session, horizon)
@@ -182,16 +185,15 @@ class Model:
         return of_day(window, panel, past, matrix, usable)
 
 
-def train(window: Window) -> tuple[TrainingSet, Trained]:
-    """Stages labels and train, at the close of the window's session."""
+def training_rows(window: Window) -> TrainingSet:
+    """Features and known labels, as stages labels and train have them at the close of the session."""
     settings, panel = window.settings, window.panel()
     horizon = settings.label.horizon_sessions
     excess = label.excess_return(panel, window.benchmark, horizon)
     table = label.to_table(excess, horizon, window.session)
     labels = label.KnownLabels(table, window.session, horizon)
     sectors = window.market.sectors
-    rows = model.training_set(panel, labels, sectors, settings.features, window.benchmark)
-    return rows, model.train(rows, settings.model, settings.label)
+    return model.training_set(panel, labels, sectors, settings.features, window.benchmark)
 
 
 SIGNALS: dict[str, Signal] = {
