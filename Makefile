@@ -27,7 +27,7 @@ demo: setup ## set up, train once, run the newest closed session on the simulate
 test: setup-test ## set up and run all tests, with coverage (at least 85 %)
 	@$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder --cov=quant50lib --cov-report= --cov-fail-under=0 $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/python -m pytest -m slow \
+	@$(BIN)/python -m pytest -m slow -n auto --maxprocesses 2 --dist loadfile \
 	  --cov=quant50lib --cov-append --cov-report=term --cov-report=xml $(ARGS) || [ $$? -eq 5 ]
 
 .PHONY: prove
