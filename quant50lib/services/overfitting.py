@@ -47,6 +47,8 @@ def probability_of_overfitting(
 ) -> Overfitting:
     """Of trials' return series, (n_sessions, n_trials), one column a trial.
 
+    A trial that never has a return is left out, and so are sessions at which one of the others has none.
+
     Parameters
     ----------
     blocks
@@ -62,7 +64,8 @@ def probability_of_overfitting(
     ValueError
         An odd number of blocks.
     """
-    values = returns.dropna().to_numpy(dtype=float)
+    returns = returns.dropna(axis=1, how="all").dropna()
+    values = returns.to_numpy(dtype=float)
     if blocks is None:
         blocks = most_blocks(len(values), overlap_sessions)
     if blocks < 2 or blocks % 2:

@@ -300,7 +300,8 @@ def test_the_whole_page_of_a_short_history_can_be_shown(sessions):
     rows = scored(panel, folds=5)
     found = evaluation.evaluate(rows, 5, 1, 0)
     sectors = pd.Series("one", sorted(rows.symbol.unique()))
-    trials = evaluation_books.active_returns(rows.assign(other=-rows.score), ["score", "other"])
+    columns = ["score", "other", "momentum"]
+    trials = evaluation_books.active_returns(rows.assign(other=-rows.score), columns)
     spread = found.metrics["decile_spread_error"]
     for shown in (
         report.rank_ic_figure(found.ic_by_session, 5),
