@@ -64,7 +64,8 @@ def poisoned(market: Market, after: pd.Timestamp, seed: int = 0) -> Market:
     days = pd.DatetimeIndex(market.sessions[row + 1 : row + 60])
     symbols = rng.choice(market.raw.symbols, len(days))
     made = {"symbol": symbols, "type": "forward_split", "ex_date": days, "new_rate": 3.0}
-    false = pd.DataFrame(made | {"old_rate": 1.0, "cash": np.nan}).astype(known.dtypes)
+    false = pd.DataFrame(made | {"old_rate": 1.0, "cash": np.nan, "other_symbol": ""})
+    false = false.astype(known.dtypes)
     return replace(
         market,
         raw=market.raw._replace(fields=fields, present=present),

@@ -86,14 +86,20 @@ def actions_frame(actions: list[simulated.Action]) -> pd.DataFrame:
             "symbol": action.symbol,
             "type": action.kind,
             "ex_date": pd.Timestamp(action.ex_date),
-            "new_rate": float(action.new) if action.is_split else np.nan,
-            "old_rate": float(action.old) if action.is_split else np.nan,
+            "new_rate": float(action.new) if _has_rate(action) else np.nan,
+            "old_rate": float(action.old) if _has_rate(action) else np.nan,
             "cash": float(action.cash) if action.cash else np.nan,
+            "other_symbol": action.other_symbol,
         }
         for action in actions
     ]
-    columns = ["symbol", "type", "ex_date", "new_rate", "old_rate", "cash"]
-    return pd.DataFrame(rows, columns=columns).astype({"symbol": "str", "ex_date": TIME})
+    columns = ["symbol", "type", "ex_date", "new_rate", "old_rate", "cash", "other_symbol"]
+    kinds = {"symbol": "str", "ex_date": TIME, "other_symbol": "str"}
+    return pd.DataFrame(rows, columns=columns).astype(kinds)
+
+
+def _has_rate(action: simulated.Action) -> bool:
+    return action.is_split or bool(action.other_symbol)
 
 
 @dataclass(frozen=True)

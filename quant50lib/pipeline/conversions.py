@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from decimal import ROUND_DOWN, Decimal, localcontext
+from decimal import ROUND_DOWN, Decimal
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from quant50lib.adapters.journal import Ledger
 from quant50lib.pipeline.resolve import Row, each
 from quant50lib.services.comparison import SAME_ACTION
 from quant50lib.services.execute import SPLITS
+from quant50lib.services.fates import FATES, fate_of
 from quant50lib.services.ledger import (
     NOMINAL,
     SHARE,
@@ -49,16 +50,6 @@ KINDS = {
 CORRECTED = "-as-applied"
 #: an activity may be dated a little before the action that it reports
 EARLY = pd.Timedelta(days=1)
-#: what the table of actions calls things that only count once the broker has made them
-FATES = {
-    "name_change": "rename",
-    "cash_merger": "merger",
-    "stock_merger": "merger",
-    "stock_and_cash_merger": "merger",
-    "spin_off": "spin_off",
-    "worthless_removal": "worthless",
-    "redemption": "worthless",
-}
 
 
 # -- splits -------------------------------------------------------------------------------------------
@@ -271,36 +262,10 @@ def supposed(
     ours = {symbol: position.qty for symbol, position in ledger.positions().items()}
     events: list[Event] = []
     for ex_date, row in effective_between(actions, FATES, since, at):
-        event = _supposed(row, ex_date, ours.get(row["symbol"], ZERO), prices)
+        event = fate_of(row, ex_date, ours.get(row["symbol"], ZERO), prices)
         if event is not None and (fitting := _fitted(event, ours, theirs)) is not None:
             events.append(fitting)
     return events
-
-
-def _supposed(
-    row: Row, ex_date: pd.Timestamp, owned: Decimal, prices: Mapping[str, Decimal]
-) -> Conversion | Swap | None:
-    kind, other = FATES[row["type"]], row.get("other_symbol") or ""
-    cash = owned * decimal(row["cash"]) if pd.notna(row["cash"]) else ZERO
-    name = other if kind == "spin_off" else row["symbol"]
-    event_id, when = f"{kind}-{name}-{ex_date:%Y%m%d}", effective(ex_date)
-    if not owned:
-        return None
-    if kind == "worthless" or row["type"] == "cash_merger":
-        return Conversion(event_id, kind, row["symbol"], -owned, cash, when, row["type"])
-    if not other:
-        return None
-    gone = ZERO if kind == "spin_off" else owned
-    come = owned * _ratio(row)
-    price = prices.get(other, NOMINAL)
-    return Swap(event_id, kind, row["symbol"], gone, other, come, when, cash, row["type"], price)
-
-
-def _ratio(row: Row) -> Decimal:
-    if pd.isna(row["new_rate"]) or pd.isna(row["old_rate"]):
-        return Decimal(1)
-    with localcontext(prec=50):
-        return decimal(row["new_rate"]) / decimal(row["old_rate"])
 
 
 def _fitted(

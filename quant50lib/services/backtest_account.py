@@ -1,16 +1,16 @@
 """The account of a back-test: what happens to cash and shares between two decisions.
 
 Booking is `services.ledger`, the same as the desk's; what a broker does is here: orders decided at a
-close fill at the next open, half a spread away from it, and splits, mergers and dividends come at
-04:00 of their day. Exact in `Decimal`, as the desk's books are.
+close fill at the next open, half a spread away from it, and splits, mergers, spin-offs, changes of name
+and dividends come at 04:00 of their day. Exact in `Decimal`, as the desk's books are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_DOWN, Decimal
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -19,8 +19,17 @@ import pandas as pd
 from quant50lib.contracts import Equity
 from quant50lib.services import ledger
 from quant50lib.services.execute import SPLITS
+from quant50lib.services.fates import FATES, fate_of
 from quant50lib.services.holdings import Holdings, valued, values
-from quant50lib.services.ledger import ZERO, Conversion, Event, Execution, Payment, Position, Split
+from quant50lib.services.ledger import (
+    ZERO,
+    Conversion,
+    Event,
+    Execution,
+    Payment,
+    Position,
+    Split,
+)
 from quant50lib.services.risk import Course
 from quant50lib.settings import Settings
 from quant50lib.utils import dates
@@ -76,6 +85,7 @@ class Account:
     due: Decimal = ZERO
     lines: list[dict[str, Any]] = field(default_factory=list)  # of Equity
     fills: list[dict[str, Any]] = field(default_factory=list)
+    _closes: Mapping[str, float] = field(default_factory=dict)  # of the session before
     _traded: Decimal = ZERO
     _paid: Decimal = ZERO  # costs of the session, US dollars
 
@@ -98,7 +108,7 @@ class Account:
         """
         self._traded = self._paid = ZERO
         for action in actions:
-            self._book(self._of_action(action))
+            self._book(self._of_action(action, opens))
         self._book(self._executions(session, sent, opens))
 
     def _book(self, events: Iterable[Event]) -> None:
@@ -109,22 +119,39 @@ class Account:
                 self.cash += entry.cash
             ledger.move(self.positions, entry)
 
-    def _of_action(self, row: Any) -> list[Event]:
+    def _of_action(self, row: Any, opens: Mapping[str, float]) -> list[Event]:
         position = self.positions.get(row.symbol)
         if position is None:
             return []
-        at, cash = ledger.effective(row.ex_date), row.cash
         if row.type in SPLITS:
             new, old = ledger.decimal(row.new_rate), ledger.decimal(row.old_rate)
             return [Split(row.symbol, row.ex_date, new, old)]
         if row.type == "cash_dividend":
-            rates = [(row.symbol, row.ex_date, ledger.decimal(cash))]
+            rates = [(row.symbol, row.ex_date, ledger.decimal(row.cash))]
             return self._dividend(ledger.dividends_due(rates, {row.symbol: position.qty}))
-        if row.type in ("cash_merger", "worthless_removal", "redemption"):
-            paid = position.qty * (ledger.decimal(cash) if pd.notna(cash) else ZERO)
-            name = f"merger-{row.symbol}-{row.ex_date:%Y%m%d}"
-            return [Conversion(name, "merger", row.symbol, -position.qty, paid, at, row.type)]
-        return []
+        return self._fate(row, position.qty, opens) if row.type in FATES else []
+
+    def _fate(self, row: Any, owned: Decimal, opens: Mapping[str, float]) -> list[Event]:
+        """By the terms of the action, to the nine decimals that a broker counts.
+
+        Shares of a name that the market does not have cannot be valued: in their place comes cash at
+        the last close of the old ones, and of what is spun off nothing.
+        """
+        other = getattr(row, "other_symbol", None) or ""
+        opening = opens.get(other, math.nan)
+        prices = {other: ledger.decimal(opening)} if opening > 0 else {}
+        event = fate_of(row._asdict(), row.ex_date, owned, prices)
+        if isinstance(event, Conversion):
+            return [event]
+        if event is not None and other in opens:
+            come = event.new_qty.quantize(ledger.SHARE, ROUND_DOWN)
+            return [replace(event, new_qty=come)] if come else []
+        if FATES[row.type] == "spin_off" or row.symbol not in self._closes:
+            return []
+        name = f"{FATES[row.type]}-{row.symbol}-{row.ex_date:%Y%m%d}"
+        paid = owned * ledger.decimal(self._closes[row.symbol])
+        at = ledger.effective(row.ex_date)
+        return [Conversion(name, "merger", row.symbol, -owned, paid, at, row.type)]
 
     def _dividend(self, memos: list[Payment]) -> list[Event]:
         if self.costs.dividends == "due":
@@ -172,7 +199,7 @@ class Account:
 
     def close(self, session: pd.Timestamp, closes: Mapping[str, float]) -> Holdings:
         """Close the books of the session at its closes, as traded; returns what is owned."""
-        worth = values(self.positions, closes, session)
+        worth, self._closes = values(self.positions, closes, session), closes
         held = sum(worth.values(), ZERO)
         before = ledger.decimal(self.lines[-1]["equity"]) if self.lines else self.cash + held
         self.lines.append(

@@ -43,7 +43,7 @@ class Market:
     """Raw bars, corporate actions and names; `label` says what of it is simulated.
 
     `names` has symbol, name, sector, kind; `actions` symbol, type, ex_date, new_rate, old_rate,
-    cash, by ex-date; `membership` symbol, first, last.
+    cash, other_symbol, by ex-date; `membership` symbol, first, last.
     """
 
     names: pd.DataFrame

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -81,8 +80,8 @@ def test_prices_adjusted_from_session_to_session_are_those_adjusted_at_once():
     raw = market.raw._replace(fields={n: v.copy() for n, v in market.raw.fields.items()})
     for values in raw.fields.values():
         values[at - 2 : at + 1, 3] = np.nan
-    acts = [(raw.symbols[3], "forward_split", market.sessions[at - 1], 3.0, 1.0, np.nan)]
-    acts += [(raw.symbols[3], "cash_dividend", market.sessions[at + 2], np.nan, np.nan, 0.7)]
+    acts = [(raw.symbols[3], "forward_split", market.sessions[at - 1], 3.0, 1.0, np.nan, "")]
+    acts += [(raw.symbols[3], "cash_dividend", market.sessions[at + 2], np.nan, np.nan, 0.7, "")]
     more = pd.DataFrame(acts, columns=market.actions.columns).astype(market.actions.dtypes)
     actions = pd.concat([market.actions, more]).sort_values("ex_date", ignore_index=True)
     market = replace(market, raw=raw, actions=actions)
@@ -184,9 +183,9 @@ def order(symbol, side, qty, price=10.0):
     return [Sent(f"q50-{symbol}-{side}", symbol, side, Decimal(repr(qty)), price)]
 
 
-def action(kind, day, new=np.nan, old=np.nan, cash=np.nan):
+def action(kind, day, new=np.nan, old=np.nan, cash=np.nan, other=""):
     row = {"symbol": "AA", "type": kind, "ex_date": day, "new_rate": new, "old_rate": old}
-    return [SimpleNamespace(**row, cash=cash)]
+    return [*pd.DataFrame([row | {"cash": cash, "other_symbol": other}]).itertuples()]
 
 
 @pytest.mark.parametrize("dividends", ["cash", "due"])
@@ -205,6 +204,34 @@ def test_splits_dividends_and_a_merger_by_hand(dividends):
     account.open(days[3], action("cash_merger", days[3], cash=20.0), [], {})
     assert not len(account.close(days[3], {}).symbols)
     assert account.lines[-1]["equity"] == (1320.0 if dividends == "cash" else 1300.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "terms", "held", "cash"),
+    [
+        # 3 BB for 2 AA: 15 BB at the whole cost of 500
+        ("stock_merger", (3.0, 2.0, np.nan, "BB"), {"BB": (15.0, 500 / 15)}, 500.0),
+        # one BB and 20 dollars for one AA: the cash comes off the cost
+        ("stock_and_cash_merger", (1.0, 1.0, 20.0, "BB"), {"BB": (10.0, 30.0)}, 700.0),
+        ("name_change", (1.0, 1.0, np.nan, "BB"), {"BB": (10.0, 50.0)}, 500.0),
+        # one BB for 4 AA on top: 2.5 BB take their open of 40 each out of the cost of AA
+        ("spin_off", (1.0, 4.0, np.nan, "BB"), {"AA": (10.0, 40.0), "BB": (2.5, 40.0)}, 500.0),
+        # of a name that the market lacks: cash at the last close of AA, 52; nothing of a spin-off
+        ("stock_merger", (3.0, 2.0, np.nan, "ZZ"), {}, 1020.0),
+        ("spin_off", (1.0, 4.0, np.nan, "ZZ"), {"AA": (10.0, 50.0)}, 500.0),
+        ("worthless_removal", (np.nan, np.nan, np.nan, ""), {}, 500.0),
+    ],
+)
+def test_shares_of_another_name_by_hand(kind, terms, held, cash):
+    days = list(dates.sessions_between("2023-03-13", "2023-03-17"))
+    account = Account(Decimal(1000), Costs(0.0))
+    account.open(days[0], [], order("AA", "buy", 10.0), {"AA": 50.0})
+    account.close(days[0], {"AA": 52.0, "BB": 41.0})
+    account.open(days[1], action(kind, days[1], *terms), [], {"AA": 53.0, "BB": 40.0})
+    owned = account.close(days[1], {"AA": 42.0, "BB": 40.0})
+    cost = dict(zip(owned.symbols, zip(owned.qty, owned.entry_price, strict=True), strict=True))
+    assert {name: pytest.approx(values) for name, values in held.items()} == cost
+    assert account.cash == Decimal(cash)
 
 
 def test_an_order_of_a_name_that_does_not_open_expires():
