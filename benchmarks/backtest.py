@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import subprocess
 import sys
 import time
 from decimal import Decimal
@@ -19,17 +20,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quant50lib.services import backtest, covariance
+from quant50lib.contracts import TIME
+from quant50lib.services import backtest, covariance, universe
+from quant50lib.services.adjust import Raw
 from quant50lib.services.backtest_account import Account, Costs, Sent
 from quant50lib.services.backtest_market import Market, Window
 from quant50lib.services.ledger import decimal
 from quant50lib.settings import Settings
 from quant50lib.utils import dates
+from quant50lib.utils.frames import TEXT
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from study import real_market  # noqa: E402
 
 TARGET_LOOP, TARGET_ACCOUNTING = 15, 10
+#: names and days of which memory is told: linear in names, and the largest
+MEMORY = ((750, 60), (1500, 60), (3000, 60), (3000, 1260))
+#: sessions before the first day of made-up bars
+HISTORY = 280
+LETTERS = "ABCDEFGHIJKLMNO"
 
 
 def cpu(work) -> tuple[float, object]:
@@ -193,6 +202,43 @@ def nav_of_the_exact_path(market: Market, settings: Settings, days: int) -> floa
     return float((one / other - 1).abs().max())
 
 
+def memory(names: int, days: int) -> float:
+    """Peak memory of a process that back-tests made-up bars with every limit, MB."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--memory", str(names), str(days)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def _peak_of(names: int, days: int) -> float:
+    sessions = dates.sessions_between("2014-01-02", "2022-12-30")[: days + HISTORY]
+    rng, sectors = np.random.default_rng(0), [f"sector {n}" for n in range(11)]
+    symbols = [f"N{a}{b}{c}" for a in LETTERS for b in LETTERS for c in LETTERS][:names]
+    symbols[-1] = "SPY"
+    moves = 0.008 * rng.standard_normal((len(sessions), 1)) + 0.015 * rng.standard_normal(
+        (len(sessions), names)
+    )
+    close = np.round(50 * np.exp(moves.cumsum(axis=0)), 2)
+    opening = np.vstack([close[:1], close[:-1]])
+    most, least = np.maximum(opening, close), np.minimum(opening, close)
+    fields = {"open": opening, "high": most * 1.002, "low": least * 0.998, "close": close}
+    fields["volume"] = np.round(1e6 * rng.lognormal(0, 0.3, close.shape))
+    table = {"symbol": sorted(symbols), "sector": (sectors * names)[:names], "kind": "stock"}
+    listed = pd.DataFrame(table | {"name": sorted(symbols)})
+    raw = Raw(sessions, pd.Index(sorted(symbols), dtype=TEXT), fields, np.ones(close.shape, bool))
+    columns = ["symbol", "type", "ex_date", "new_rate", "old_rate", "cash", "other_symbol"]
+    acts = pd.DataFrame(columns=columns).astype({"symbol": "str", "ex_date": TIME, "type": "str"})
+    always = universe.intervals((s, pd.NaT, pd.NaT) for s in symbols)
+    market = Market(listed, raw, acts, always, "made up")
+    settings = Settings.model_validate({"optimize": {"solver": "fast"}})
+    result = backtest.run(market, "zero", settings, sessions[HISTORY], sessions[-1])
+    assert len(result.fills) and len(result.daily) == days
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def row(measure, own, name, theirs, unit, ratio, target) -> dict:
     """A line of the table of `peers.py`."""
     return {
@@ -213,7 +259,12 @@ def main() -> None:
     asked.add_argument("--days", type=int, default=500)
     asked.add_argument("--slow", type=int, default=8, help="days of a library's loop")
     asked.add_argument("--exact", type=int, default=20, help="days of the exact path")
+    asked.add_argument("--memory", nargs=2, type=int, metavar=("NAMES", "DAYS"), help="this alone")
+    asked.add_argument("--no-memory", action="store_true", help="leave the rows on memory out")
     given = asked.parse_args()
+    if given.memory:
+        print(_peak_of(*given.memory))
+        return
     settings, market = real_market(given.names)
     speed, _ = ours(market, settings, given.days)
     said = f"back-test, {given.names} names, last {given.days} days, all limits"
@@ -237,8 +288,10 @@ def main() -> None:
             TARGET_ACCOUNTING,
         )
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found.append(row("peak memory of all of it", peak, "target", 2048, "MB", 2048 / peak, 1))
+    for names, days in () if given.no_memory else MEMORY:
+        peak = memory(names, days)
+        measure = f"peak memory, {names} names, {days} days"
+        found.append(row(measure, peak, "target", 2048, "MB", 2048 / peak, 1))
     print(json.dumps(found, indent=1))
 
 

@@ -226,10 +226,9 @@ class Window:
 
     def _admitted(self, begin: int, panel: Panel) -> pd.DataFrame:
         """As `universe.admit` counts in the whole of the history."""
-        bars = self.market.counted[begin + 1 : self.row + 2] - self.market.counted[self.first]
-        inside = self.market.members[begin : self.row + 1] & (
-            bars >= self.settings.data.min_history_sessions
-        )
+        enough = self.market.counted[self.first] + self.settings.data.min_history_sessions
+        inside = self.market.counted[begin + 1 : self.row + 2] >= enough
+        inside &= self.market.members[begin : self.row + 1]
         return pd.DataFrame(inside, index=panel.sessions, columns=panel.symbols, copy=False)
 
     def names(self, gates: np.ndarray) -> Names:

@@ -44,7 +44,8 @@ def matrix_of(window: Window, panel: Panel, names: tuple[str, ...]) -> pd.DataFr
     """Standardised features of the session, (n_symbols, n_features), as stage features hands on."""
     settings = window.settings.features.model_copy(update={"names": names})
     described = features.describe(panel, window.market.sectors, settings, window.benchmark, 1)
-    return pd.DataFrame({name: v.iloc[-1] for name, v in described.standardised.items()})
+    newest = {name: v.to_numpy()[-1] for name, v in described.standardised.items()}
+    return pd.DataFrame(newest, next(iter(described.standardised.values())).columns)
 
 
 def of_day(
@@ -136,8 +137,10 @@ def _known_ics(window: Window, before: pd.Series | None) -> pd.Series:
     described = features.describe(
         panel, window.market.sectors, settings, window.benchmark, last
     ).standardised[MOMENTUM]
-    excess = label.excess_return(panel, window.benchmark, horizon)
-    found = rank_ic_by_session(described, excess.iloc[-last:][described.columns])
+    # who opens at the entry has a close there: no label looks further back than its session
+    recent = panel.each(lambda values: values.iloc[-last:])
+    excess = label.excess_return(recent, window.benchmark, horizon)
+    found = rank_ic_by_session(described, excess[described.columns])
     found = found.iloc[: -1 - horizon].dropna()
     ics = found if before is None else pd.concat([before, found])
     return ics[ics.index >= window.market.sessions[window.first + needed - 1]]

@@ -121,28 +121,32 @@ def called(spec: FeatureSpec, panel: Panel, benchmark: str) -> Wide:
     return values.astype(float).where(np.isfinite(values))
 
 
-def eligible(panel: Panel, settings: FeatureSettings) -> Wide:
+def eligible(panel: Panel, settings: FeatureSettings, last: int | None = None) -> Wide:
     """Which names the panel admits and had a bar, a price and a dollar volume (median of 21
-    sessions) of at least `min_price` and `min_dollar_volume`; booleans."""
-    liquid = _median_reaches(panel.dollar_volume, settings.min_dollar_volume)
-    liquid &= panel.traded_close >= settings.min_price
-    liquid &= panel.close.notna()
-    return liquid if panel.admitted is None else liquid & panel.admitted
+    sessions) of at least `min_price` and `min_dollar_volume`; booleans, of the `last` sessions."""
+    rows = slice(0 if last is None else max(0, len(panel.sessions) - last), None)
+    enough = slice(max(0, rows.start - LIQUIDITY_SESSIONS + 1), None)
+    liquid = _median_reaches(panel.dollar_volume.to_numpy()[enough], settings.min_dollar_volume)
+    liquid = liquid[rows.start - enough.start :]
+    liquid &= panel.traded_close.to_numpy()[rows] >= settings.min_price
+    liquid &= ~np.isnan(panel.close.to_numpy()[rows])
+    if panel.admitted is not None:
+        liquid &= panel.admitted.to_numpy()[rows]
+    return pd.DataFrame(liquid, panel.sessions[rows], panel.symbols)
 
 
-def _median_reaches(values: Wide, least: float) -> Wide:
+def _median_reaches(told: np.ndarray, least: float) -> np.ndarray:
     """Whether the median of the last 21 sessions, none missing, is at least `least`.
 
     Of an odd number of values it is when more than half of them are; counts are exact.
     """
     n = LIQUIDITY_SESSIONS
-    told = values.to_numpy()
     enough = np.zeros(told.shape, dtype=bool)
     if len(told) >= n:
         high = np.cumsum(np.pad(told >= least, ((1, 0), (0, 0))), axis=0, dtype=np.int32)
         known = np.cumsum(np.pad(told == told, ((1, 0), (0, 0))), axis=0, dtype=np.int32)
         enough[n - 1 :] = (high[n:] - high[:-n] > n // 2) & (known[n:] - known[:-n] == n)
-    return pd.DataFrame(enough, values.index, values.columns)
+    return enough
 
 
 def describe(
@@ -172,13 +176,12 @@ def compare(
     benchmark: str,
 ) -> Described:
     """Features of all names, at all sessions of a panel or the last ones, made comparable."""
-    names = panel.symbols.intersection(sectors.index)
+    same = panel.symbols.equals(sectors.index)
+    names = panel.symbols if same else panel.symbols.intersection(sectors.index)
     raw, own = dict(values), panel
     if len(names) < len(panel.symbols):
         raw, own = {name: v[names] for name, v in values.items()}, panel.only(names)
-    allowed = eligible(own, settings)
-    if values:
-        allowed = allowed.loc[next(iter(values.values())).index]
+    allowed = eligible(own, settings, len(next(iter(values.values()))) if values else None)
     if benchmark in names:
         allowed[benchmark] = False
     return Described(

@@ -196,5 +196,6 @@ def of_closes(
     volatility = volatilities(closes, horizon)
     if model is None:
         return expected(symbols, volatility, None, 0.0, np.inf, settings, horizon)
-    score = model.score(matrix).reindex(symbols).to_numpy(dtype=float)
+    said = model.score(matrix)
+    score = (said if said.index.equals(symbols) else said.reindex(symbols)).to_numpy(dtype=float)
     return expected(symbols, volatility, score, model.ic, model.ic_error, settings, horizon)

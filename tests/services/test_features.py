@@ -281,8 +281,18 @@ def test_a_name_is_liquid_where_the_median_of_21_sessions_is(seed, least):
     rng = np.random.default_rng(seed)
     traded = pd.DataFrame(rng.integers(0, 9, (60, 4)).astype(float))
     traded = traded.mask(rng.random(traded.shape) < 0.02)
-    found = features._median_reaches(traded, least)
-    pd.testing.assert_frame_equal(found, traded.rolling(21).median() >= least)
+    found = features._median_reaches(traded.to_numpy(), least)
+    np.testing.assert_array_equal(found, traded.rolling(21).median() >= least)
+
+
+def test_the_newest_sessions_alone_are_described_as_they_are_among_all():
+    whole = features.describe(PANEL, SECTORS, CORE, "SPY")
+    for last in (1, 30):
+        part = features.describe(PANEL, SECTORS, CORE, "SPY", last)
+        for name, values in whole.standardised.items():
+            pd.testing.assert_frame_equal(
+                part.standardised[name], values.iloc[-last:], check_exact=True
+            )
 
 
 # ---- the table and the settings --------------------------------------------------------------------
