@@ -220,6 +220,8 @@ def order_states_table(orders: pd.DataFrame) -> Html:
         "notional": Column("Notional", usd),
         "reason": text("Why", _plain, wrap=True),
     }
+    if (rows["reason"] == "").all():
+        del columns["reason"]
     return table(rows, columns, empty=NO_ORDERS)
 
 

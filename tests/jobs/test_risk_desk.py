@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import Result
@@ -18,7 +19,7 @@ from quant50lib.jobs import risk as job
 from quant50lib.pipeline import archive
 from quant50lib.pipeline.memory import remembered
 from quant50lib.pipeline.surprises import surprises
-from quant50lib.services import book, risk, rulebook, stops
+from quant50lib.services import alarm, book, risk, rulebook, stops
 from quant50lib.settings import RiskSettings, Settings
 from quant50lib.utils import dates
 from quant50lib.utils.config import Home
@@ -150,7 +151,7 @@ def test_a_session_run_again_after_its_halt_was_ended_stays_open(home: Home, wai
     assert ledger.load_risk(job.NEVER)["halted"].iloc[0], "the next episode halts by itself"
 
 
-def sealed_day(home: Home, n: int, volatility: float, values: list[float]) -> None:
+def sealed_day(home: Home, n: int, volatility: float, values: list[float]) -> Path:
     """A daily run with two tables, as far as `quant50 risk` reads it."""
     session = SESSIONS[n]
     folder = home.runs / f"{session.date()}-daily-{n:04x}"
@@ -159,6 +160,7 @@ def sealed_day(home: Home, n: int, volatility: float, values: list[float]) -> No
     row |= {"rule": "volatility", "breached": False, "price_bps": float("nan"), "detail": ""}
     archive.write_table(folder, Limit, typed(Limit, [row]))
     archive.write_table(folder, Equity, account(values[: n + 1]))
+    return folder
 
 
 def test_what_is_shown_is_what_the_archive_and_the_ledger_hold(
@@ -183,6 +185,58 @@ def test_what_is_shown_is_what_the_archive_and_the_ledger_hold(
     assert found["alarm"]["sessions"] == 3
     shown = quant50("risk").stdout
     assert "alarm: off" in shown and "left until the halt" in shown and "volatility" in shown
+
+
+@pytest.mark.parametrize(
+    ("size", "forecast", "rule"),
+    [(0.02, 0.08, "forecast_too_low"), (0.001, 0.2, "forecast_too_high")],
+)
+def test_the_alarm_is_an_event_of_the_evening_and_changes_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch, size: float, forecast: float, rule: str
+) -> None:
+    """Evenings whose sealed runs forecast too little, or too much: told once, states alike."""
+    n_sessions = 59
+    moves = size * np.where(np.arange(n_sessions) % 2, 1.0, -1.0)
+    values = list(100 * np.cumprod(1 + np.r_[0.0, moves]))
+    row = {"value": forecast, "limit": 0.1, "headroom": 0.1 - forecast, "rule": "volatility"}
+    table = typed(Limit, [row | {"breached": False, "price_bps": 0.0, "detail": ""}])
+    runs = []
+    for session in SESSIONS[:n_sessions]:
+        folder = home.runs / f"{session.date()}-daily-0000"
+        (folder / "tables").mkdir(parents=True)
+        table.assign(session=session).to_parquet(folder / "tables" / Limit.file_name())
+        runs.append(archive.RunInfo(folder.name, folder.name[:10], "daily", "sealed", folder, {}))
+    monkeypatch.setattr(archive, "runs", lambda home: runs[::-1])
+    known = surprises(home, account(values), SESSIONS[n_sessions])["surprise"]
+    side = next(side for side, name in alarm.RULES.items() if name == rule)
+    first = alarm.raised(known, 0.05, side).idxmax()
+    panel, told = factories.panel(4, 30), RiskEvent.empty()
+    for session in (dates.shift(first, -1), first, dates.shift(first, 1)):
+        equity = account(values[: dates.distance(SESSIONS[0], session) + 1])
+        seen = surprises(home, equity, session)["surprise"]
+        args = (equity, Holding.empty(), panel, session, Settings())
+        state, events = book.rules(book.Memory(None, told, seen), *args)
+        calm, usual = book.rules(book.Memory(None, told), *args)
+        pd.testing.assert_frame_equal(state, calm)
+        more = events[events["rule"].str.startswith("forecast")]
+        pd.testing.assert_frame_equal(events.drop(more.index).reset_index(drop=True), usual)
+        told = pd.concat([told, more], ignore_index=True)
+    assert list(told["rule"]) == [rule] and list(told["session"]) == [first]
+    assert told["value"].iloc[0] >= 20 == told["limit"].iloc[0]
+
+
+def test_a_run_that_sent_nothing_forecast_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [100.0, 101.0, 102.0]
+    kinds = ({"shadow": "late"}, "sealed"), ({}, "half")
+    runs = []
+    for n, (facts, kind) in enumerate(kinds):
+        folder = sealed_day(home, n, 0.1, values)
+        runs.append(archive.RunInfo(folder.name, folder.name[:10], "daily", kind, folder, facts))
+    monkeypatch.setattr(archive, "runs", lambda home: runs[::-1])
+    found = surprises(home, account(values), SESSIONS[2])
+    assert found["forecast"].isna().all() and found["return"].notna().sum() == 2
 
 
 def test_every_rule_is_listed_with_its_settings_in_the_order_in_which_it_acts() -> None:

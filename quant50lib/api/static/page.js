@@ -134,13 +134,15 @@ function showNewest(run) {
   if (run.message) say(run.message, true);
 }
 
+const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+
 function showOrders(found) {
   const orders = found ? found.orders : [];
   const of = (side) => orders.filter((o) => o.side === side);
   const sum = (rows) => money(rows.reduce((total, o) => total + o.notional, 0));
   at("count").textContent = found ? found.total : "–";
   at("sides").replaceChildren(...(found ? ["buy", "sell"].map((side) =>
-    element("span", `${of(side).length} ${side}s, $ ${sum(of(side))}`, "line")) : []));
+    element("span", `${counted(of(side).length, side)}, $ ${sum(of(side))}`, "line")) : []));
   at("orders-of").textContent = found ? `decided on ${found.run_date}` : "";
   fill("orders", orders.map((o) => [
     o.symbol, [o.side, o.side === "buy" ? "up" : "down"],
