@@ -3,16 +3,15 @@
 A scratch desk gets three stores: one that ends with a session, the same with a future and late
 revisions behind it, and the future alone. Notebooks 02 to 05 run on the first two as of the session
 and must leave the same in every variable; 02 to 04 run on the third as of its last session, and
-what they say of sessions up to the first must be what was said then.
+what they say of sessions up to the first must be what was said then. The desk itself is of
+`leak_desk`.
 """
 
 from __future__ import annotations
 
 import pickle
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -20,44 +19,21 @@ import pandas as pd
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from quant50lib.adapters import universe
-from quant50lib.adapters.store import Store
-from quant50lib.contracts import (
-    FEATURES,
-    INGEST,
-    LABELS,
-    OPTIMIZE,
-    TRAIN,
-    Equity,
-    Finding,
-    Holding,
-    Stage,
-    Universe,
-)
+from quant50lib.contracts import FEATURES, LABELS, OPTIMIZE, TRAIN, Stage
 from quant50lib.errors import SettingsError, StageFailed, by_name
 from quant50lib.jobs.leak_check import Tell
-from quant50lib.pipeline import archive, runner, shadow
-from quant50lib.pipeline.context import StageContext
+from quant50lib.jobs.leak_desk import Side, give_model, prepared
 from quant50lib.pipeline.kernels import Kernels
 from quant50lib.pipeline.namespace import Kept, kept_file
-from quant50lib.services import data, leak, leak_world
+from quant50lib.services import leak, leak_world
 from quant50lib.services.leak import Leak
 from quant50lib.services.leak_tables import Columns, differences, merged
 from quant50lib.services.leak_world import World
-from quant50lib.settings import ModelSettings, Settings
+from quant50lib.settings import Settings
 from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 
 STAGES = (FEATURES, LABELS, TRAIN, OPTIMIZE)
-#: a model of the shape of the desk's, small: what it is given is tested, not what it finds
-SMALL: dict[str, Any] = {
-    "n_splits": 2,
-    "trees": 5,
-    "min_rows_per_leaf": 50,
-    "min_training_sessions": 20,
-    "without_model": "zero",
-}
-CASH = 100_000.0
 KEEP = """from quant50lib.contracts import Universe as _Universe
 from quant50lib.pipeline import namespace as _namespace
 from quant50lib.utils import config as _config
@@ -65,17 +41,6 @@ from quant50lib.pipeline import archive as _archive
 
 _names = _archive.read_table(_config.home().root / run_dir, _Universe)["symbol"]
 _namespace.keep(dict(globals()), run_dir, "{stage}", _names)"""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One run of the notebooks: on which world, as of which session."""
-
-    name: str
-    world: World
-    cut: pd.Timestamp
-    run_date: pd.Timestamp
-    stages: tuple[Stage, ...]
 
 
 def run(
@@ -155,7 +120,8 @@ def _in_units_of(later: Made, true: Made, cut: pd.Timestamp) -> Made:
     """The later run's variables, as far as they speak of the past, in the units of the earlier one.
 
     A bare matrix may be of adjusted prices: where it is the earlier one times a power of two for
-    each name, it counts as the earlier one. A table of the run's own day says nothing of the past.
+    each name, it counts as the earlier one. A table of the run's own day says nothing of the past, nor
+    does a column that has values of later sessions alone.
     """
     kept = {}
     for name, (kind, columns) in later.items():
@@ -166,8 +132,15 @@ def _in_units_of(later: Made, true: Made, cut: pd.Timestamp) -> Made:
             unscaled = {c: _unscaled(v, before.get(c), cut) for c, v in columns.items()}
             kept[name] = Kept(kind, unscaled)
         else:
-            kept[name] = later[name]
+            told = {c: before.get(c, v) if _silent(v, cut) else v for c, v in columns.items()}
+            kept[name] = Kept(kind, told)
     return kept
+
+
+def _silent(values: pd.DataFrame, cut: pd.Timestamp) -> bool:
+    """Whether there are values, and all of them after the cut."""
+    known = values.dropna(how="all").index
+    return len(known) > 0 and bool(known[0] > cut)
 
 
 def _unscaled(values: pd.DataFrame, before: pd.DataFrame | None, cut: pd.Timestamp) -> pd.DataFrame:
@@ -181,14 +154,17 @@ def _unscaled(values: pd.DataFrame, before: pd.DataFrame | None, cut: pd.Timesta
     return ours / low.where(power & same, 1.0)
 
 
-# ---- the scratch desk ----------------------------------------------------------------------------
+# ---- a side -----------------------------------------------------------------------------------------
 
 
 def _executed(
     home: Home, settings: Settings, side: Side, folder: Path, kernels: Kernels, tell: Tell
 ) -> Made:
     """The variables that the notebooks of one side leave, by notebook and name."""
-    place = _prepared(home, settings, side)
+    place = prepared(home, settings, side)
+    if not home.models.exists():
+        tell("a model for notebook 05")
+        give_model(home, settings, place, side)
     made: Made = {}
     for stage in side.stages:
         tell(f"{stage.notebook} as of {side.run_date.date()} ({side.name})")
@@ -196,85 +172,6 @@ def _executed(
         kept: Made = pickle.loads(kept_file(place, stage.name).read_bytes())
         made |= {f"{stage.notebook}: {name}": value for name, value in kept.items()}
     return made
-
-
-def _prepared(home: Home, settings: Settings, side: Side) -> Path:
-    """A run in which notebook 02 can begin, with a store of its own."""
-    place = home.runs / "scratch" / side.name
-    place.mkdir(parents=True)
-    store = place / "market.duckdb"
-    _fill(Store(store), side.world, side.cut)
-    own = _settings(settings, side.world, place)
-    order = runner.Order(
-        schedule="daily",
-        run_date=side.run_date,
-        known_at=dates.scheduled(side.run_date),
-        endpoints={},
-        source="leak check",
-        simulated="SIMULATED: a made-up future",
-        shadow="a leak check sends no order",
-        store=store.relative_to(home.root).as_posix(),
-        folder=place,
-    )
-    runner.begin(home, own, order)
-    stage = StageContext(home, INGEST, place)
-    names = data.day_universe(
-        stage.universe,
-        stage.panel,
-        Finding.empty(),
-        stage.assets,
-        side.run_date,
-        own.data,
-        own.features,
-    )
-    books = shadow.from_cash(side.run_date, CASH)
-    for table, frame in ((Universe, names), (Holding, books.holding), (Equity, books.equity)):
-        archive.write_table(place, table, frame)
-    return place
-
-
-def _settings(settings: Settings, world: World, place: Path) -> Settings:
-    """The desk's settings, on this world's names, its whole history, and a small model."""
-    told = universe.load(settings.universe.file, settings.universe.benchmark)
-    names = told[told["symbol"].isin(world.sectors.index)]
-    unborn = pd.DataFrame(
-        [
-            {"symbol": name, "name": name, "sector": world.sectors[name], "kind": "stock"}
-            for name in leak_world.UNBORN
-        ]
-    )
-    pd.concat([names, unborn]).to_csv(place / "names.csv", index=False)
-    world.membership.to_csv(place / "membership.csv", index=False, date_format="%Y-%m-%d")
-    years = len(world.sessions) // 252 + 1
-    return settings.model_copy(
-        update={
-            "universe": settings.universe.model_copy(
-                update={
-                    "file": place / "names.csv",
-                    "membership": place / "membership.csv",
-                    "renames": None,
-                }
-            ),
-            "data": settings.data.model_copy(update={"history_years": years}),
-            "model": ModelSettings(**{**settings.model.model_dump(), **SMALL}),
-        }
-    )
-
-
-def _fill(store: Store, world: World, cut: pd.Timestamp) -> None:
-    """The world in the store's form: what is known at the cut first, and then the rest."""
-    symbols = world.sectors.index
-    store.claim_source("leak check")
-    assets = pd.DataFrame({"symbol": symbols, "name": symbols, "exchange": "NYSE"})
-    assets = assets.assign(tradable=True, fractionable=True, status="active")
-    store.append_assets(assets, dates.scheduled(world.sessions[0]))
-    actions = world.actions.assign(
-        id=[f"a{k}" for k in range(len(world.actions))], other_symbol=None
-    )
-    for frame, append in ((actions, store.append_actions), (world.bars, store.append_bars)):
-        late = frame["known_at"] > cut
-        for known, rows in ((cut, frame[~late]), (world.sessions[-1], frame[late])):
-            append(rows.drop(columns="known_at"), dates.scheduled(known))
 
 
 def _source(folder: Path, stage: Stage) -> Path:

@@ -4,7 +4,8 @@
    of t are what is true (`leak_world`);
 2. after t any number of futures are made up (`poisoned`); with each of them behind it, the pipeline
    of t must say the same, late revisions of the past included, and so must a later run about all
-   sessions up to t: every feature, every label known by t, every row learnt from;
+   sessions up to t: every feature, every label known by t, every row learnt from, and the scores of
+   t by what is learnt from the rows known at t;
 3. equal means equal to the last bit (`leak_tables`): made-up splits and dividends scale prices by
    powers of two, so that rounding is no excuse.
 
@@ -16,20 +17,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from quant50lib.contracts import Label
 from quant50lib.errors import LeakFound
-from quant50lib.services import features, forecast, label, leak_world, training
+from quant50lib.services import (
+    calibration,
+    features,
+    forecast,
+    label,
+    leak_world,
+    learners,
+    model,
+    training,
+)
 from quant50lib.services.features import Described
 from quant50lib.services.label import KnownLabels
 from quant50lib.services.leak_tables import Leak, Tables, differences, merged, rows, wide
 from quant50lib.services.leak_world import World
 from quant50lib.services.panel import Panel
+from quant50lib.services.scaler import Scaler
 from quant50lib.services.training import TrainingSet
-from quant50lib.settings import Settings
+from quant50lib.settings import ModelSettings, Settings
 from quant50lib.utils import dates
 
 __all__ = ["Leak", "Pipeline", "World", "check", "check_training", "library", "require_none"]
@@ -40,6 +52,17 @@ FUTURE_SESSIONS = 45
 #: columns of one table that are told in full
 SAID = 3
 NOW, LATER = "as of that session", "in a later run"
+#: of the desk's learner when it is fitted here: what it is given is tested, not what it finds
+SMALL: dict[str, Any] = {
+    "trees": 8,
+    "leaves": 7,
+    "min_rows_per_leaf": 20,
+    "seeds": 1,
+    "search": "off",
+}
+
+#: standardised features (n_symbols, n_features) to a score of each name
+Scorer = Callable[[pd.DataFrame], pd.Series]
 
 
 @dataclass(frozen=True)
@@ -50,6 +73,7 @@ class Pipeline:
     features: Callable[[Panel], Described]
     labels: Callable[[Panel, pd.Timestamp], pd.DataFrame]  # table Label
     training_set: Callable[[Panel, pd.DataFrame, pd.Timestamp], TrainingSet]
+    learn: Callable[[TrainingSet, pd.Timestamp], Scorer]  # from the rows known at a session
     forecast: Callable[[Panel, TrainingSet, pd.Timestamp], pd.DataFrame]  # table Forecast
 
 
@@ -67,6 +91,8 @@ def library(settings: Settings, sectors: pd.Series) -> Pipeline:
         ic, error, score = _line(learnt, matrix)
         return forecast.forecast(run_date, volatility, score, ic, error, settings.forecast, horizon)
 
+    small = settings.model.model_copy(update=SMALL)
+
     return Pipeline(
         read=lambda world, at: leak_world.read(world, at, settings.data.min_history_sessions),
         features=described,
@@ -76,8 +102,21 @@ def library(settings: Settings, sectors: pd.Series) -> Pipeline:
         training_set=lambda panel, table, at: training.training_set(
             panel, KnownLabels(table, at, horizon), sectors, settings.features, benchmark
         ),
+        learn=lambda rows, until: fitted(training.known_until(rows, until), small),
         forecast=forecasts,
     )
+
+
+def fitted(rows: TrainingSet, settings: ModelSettings) -> Scorer:
+    """The desk's own scaler, learner and calibrator, learnt from these rows; no score from too few."""
+    if rows.positive.nunique() < 2:
+        return lambda matrix: pd.Series(np.nan, matrix.index)
+    scaler = Scaler.fit(rows.X)
+    prepared = learners.prepare(scaler.transform(rows.X), rows, settings.learner, settings)
+    learnt = learners.fit(prepared, np.arange(len(rows.X)), settings)
+    truth = rows.positive.to_numpy(dtype=float)
+    probable = calibration.fit(learnt.raw(prepared.matrix), truth, settings.calibration)
+    return lambda matrix: model.predict(learnt.calibrated(probable), scaler, matrix)
 
 
 def _line(learnt: TrainingSet, matrix: pd.DataFrame) -> tuple[float, float, pd.Series]:
@@ -122,12 +161,12 @@ def check(
     for k, cut in enumerate(cuts):
         rng = np.random.default_rng([seed, k])
         past = leak_world.halted(leak_world.cut(world, cut), cut, benchmark, rng)
-        true = _made(pipeline, past, cut)
+        true = _made(pipeline, past, cut, cut)
         for _ in range(n_futures):
             future = leak_world.poisoned(past, cut, benchmark, FUTURE_SESSIONS, rng)
-            again = _made(pipeline, leak_world.revised(future, cut, rng), cut)
+            again = _made(pipeline, leak_world.revised(future, cut, rng), cut, cut)
             found += differences(true, again, cut, NOW)
-            later = _made(pipeline, future, future.sessions[-1])
+            later = _made(pipeline, future, future.sessions[-1], cut)
             found += differences(_lasting(true, cut), _lasting(later, cut), cut, LATER)
     return merged(found)
 
@@ -151,8 +190,8 @@ def require_none(leaks: Sequence[Leak]) -> None:
     raise LeakFound(f"{len(leaks)} columns know the future:\n" + "\n".join(lines))
 
 
-def _made(pipeline: Pipeline, world: World, run_date: pd.Timestamp) -> Tables:
-    """All that a pipeline makes of a world in a run of one session."""
+def _made(pipeline: Pipeline, world: World, run_date: pd.Timestamp, cut: pd.Timestamp) -> Tables:
+    """All that a pipeline makes of a world in a run of one session, and of what it knew at the cut."""
     panel = pipeline.read(world, run_date)
     described = pipeline.features(panel)
     table = pipeline.labels(panel, run_date)
@@ -164,8 +203,18 @@ def _made(pipeline: Pipeline, world: World, run_date: pd.Timestamp) -> Tables:
         "standardised": described.standardised,
         "labels": wide(table),
         "training_set": wide(rows(learnt)),
+        "learnt": {"score": _scores(pipeline, described, learnt, cut)},
         "forecast": wide(pipeline.forecast(panel, learnt, run_date)),
     }
+
+
+def _scores(
+    pipeline: Pipeline, described: Described, learnt: TrainingSet, cut: pd.Timestamp
+) -> pd.DataFrame:
+    """Scores of the cut, (1, n_symbols), by what the pipeline learns from the rows known then."""
+    matrix = pd.DataFrame({n: v.loc[cut] for n, v in described.standardised.items()})
+    score = pipeline.learn(learnt, cut)(matrix.reindex(columns=learnt.X.columns))
+    return pd.DataFrame([score], index=pd.DatetimeIndex([cut]))
 
 
 def _lasting(made: Tables, cut: pd.Timestamp) -> Tables:
@@ -176,6 +225,7 @@ def _lasting(made: Tables, cut: pd.Timestamp) -> Tables:
     kept: dict[str, dict[str, pd.DataFrame]] = {
         "features": dict(made["features"]),
         "standardised": dict(made["standardised"]),
+        "learnt": dict(made["learnt"]),
     }
     for name in ("labels", "training_set"):
         known = made[name]["known_at"]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from quant50lib.services import label, leak_world
 from quant50lib.services.features import Described
-from quant50lib.services.leak import Pipeline
+from quant50lib.services.leak import Pipeline, Scorer
 from quant50lib.services.leak_world import World
 from quant50lib.services.panel import Panel
 from quant50lib.services.training import TrainingSet
@@ -160,6 +160,26 @@ def survivors_only(p: Pipeline, settings: Settings) -> Pipeline:
         return replace(rows, **held)
 
     return _learning(p, change)
+
+
+# ---- what is learnt ------------------------------------------------------------------------------
+
+
+@planted("learner_of_all_rows", "learnt")
+def learner_of_all_rows(p: Pipeline, settings: Settings) -> Pipeline:
+    """A back-test whose model of a session has learnt from all rows of the sample."""
+    return replace(p, learn=lambda rows, until: p.learn(rows, rows.run_date))
+
+
+@planted("calibrated_on_all_rows", "learnt")
+def calibrated_on_all_rows(p: Pipeline, settings: Settings) -> Pipeline:
+    """Scores brought to the share of positive labels of the whole sample."""
+
+    def learn(rows: TrainingSet, until: pd.Timestamp) -> Scorer:
+        score, base = p.learn(rows, until), float(rows.positive.mean())
+        return lambda matrix: score(matrix) * base
+
+    return replace(p, learn=learn)
 
 
 # ---- what is read --------------------------------------------------------------------------------

@@ -48,6 +48,17 @@ class TrainingSet:
         return pd.DataFrame({"session": self.session, "known_at": self.known_at})
 
 
+def known_until(rows: TrainingSet, session: pd.Timestamp) -> TrainingSet:
+    """The rows whose label was known at the close of a session, as a run of that session has them."""
+    kept = (rows.known_at <= session).to_numpy()
+    held = {
+        name: value[kept].reset_index(drop=True)
+        for name, value in vars(rows).items()
+        if isinstance(value, pd.Series | pd.DataFrame)
+    }
+    return TrainingSet(**held, run_date=session)
+
+
 def training_set(
     panel: Panel,
     labels: KnownLabels,

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from quant50lib.contracts import OPTIMIZE, Equity, Feature, Holding, RiskEvent, RiskState, Universe
-from quant50lib.jobs import leak_check, leak_notebooks
+from quant50lib.jobs import leak_check, leak_desk
 from quant50lib.pipeline.context import StageContext
 from quant50lib.services import (
     book,
@@ -53,8 +53,8 @@ def stages(tmp_path_factory):
         if name != "none":
             told = leak_world.poisoned(past, LAST, "SPY", leak.FUTURE_SESSIONS, rng)
             told = leak_world.revised(told, LAST, rng)
-        side = leak_notebooks.Side(name, told, LAST, LAST, ())
-        place = leak_notebooks._prepared(home, SETTINGS, side)
+        side = leak_desk.Side(name, told, LAST, LAST, ())
+        place = leak_desk.prepared(home, SETTINGS, side)
         found[name] = StageContext(home, OPTIMIZE, place)
     return found
 
