@@ -251,9 +251,15 @@ class OptimizeSettings(Section):
         5e-4,
         description="a choice of names proven to be as close to the best, of its value, will do",
     )
+    certificate_nodes: Annotated[int, Field(ge=0)] = Field(
+        8, description="relaxations that a day may spend to come as close"
+    )
     exact: bool = Field(False, description="prove the choice of names by branch and bound")
     exact_time_limit_seconds: Positive = Field(
         60.0, description="solver's own time after which the proof stays open"
+    )
+    exact_nodes: Annotated[int, Field(ge=1)] = Field(
+        20_000, description="relaxations after which it stays open; the fast solver keeps no time"
     )
 
 

@@ -52,8 +52,10 @@ class Look:
     weights: np.ndarray  # (n,)
 
 
-def prove(problem: Problem, answer: Answer, highest: float) -> tuple[Answer, Proof]:
-    """The best book, or the best until `exact_time_limit_seconds` of solver time were used up.
+def prove(
+    problem: Problem, answer: Answer, highest: float, most: int, close: float = PROVEN_BPS
+) -> tuple[Answer, Proof]:
+    """The best book, or the best after `most` nodes or `exact_time_limit_seconds` of solver time.
 
     A name is either not held, or held with at least its minimum: remainders of sales below that
     are no choice here, and neither is a name that may not grow to it.
@@ -64,16 +66,18 @@ def prove(problem: Problem, answer: Answer, highest: float) -> tuple[Answer, Pro
         The book to beat.
     highest : float
         Bound of the relaxation, bps.
+    close : float
+        From its bound, in bps, at which a book is good enough.
     """
     least = problem.limits.min_weight
-    most = bound.ceiling(problem.day, problem.limits, problem.slack, problem.day.upper)
-    outside = (most < least) | (most <= 0)
+    above = bound.ceiling(problem.day, problem.limits, problem.slack, problem.day.upper)
+    outside = (above < least) | (above <= 0)
     queue: list[tuple[float, int, Node]] = []
     heapq.heappush(queue, (-highest, 0, Node(highest, np.zeros_like(outside), outside)))
     seconds, nodes, born = 0.0, 0, 0
-    value = problem.value(answer) if _is_choice(problem, answer) else -np.inf
-    while queue and -queue[0][0] > value + PROVEN_BPS:
-        if seconds > problem.settings.exact_time_limit_seconds:
+    value = problem.value(answer) if is_choice(problem, answer) else -np.inf
+    while queue and -queue[0][0] > value + close:
+        if nodes >= most or seconds > problem.settings.exact_time_limit_seconds:
             break
         node = heapq.heappop(queue)[2]
         nodes += 1
@@ -84,19 +88,19 @@ def prove(problem: Problem, answer: Answer, highest: float) -> tuple[Answer, Pro
         better = fit(problem, _book(problem, look))
         if better is not None:
             seconds += better.seconds
-            if problem.value(better) > value and _is_choice(problem, better):
+            if problem.value(better) > value and is_choice(problem, better):
                 answer, value = better, problem.value(better)
         for child in _children(problem, look):
             born += 1
             heapq.heappush(queue, (-child.bound, born, child))
     still = -queue[0][0] if queue else value
     complete = still <= value + PROVEN_BPS
-    above = max(still, value + PROVEN_BPS if nodes else value)
-    bounded = min(above, highest) if np.isfinite(value) else highest
+    bounded = max(still, value + PROVEN_BPS if nodes else value)
+    bounded = min(bounded, highest) if np.isfinite(value) else highest
     return answer, Proof(bounded, nodes, complete, seconds)
 
 
-def _is_choice(problem: Problem, answer: Answer) -> bool:
+def is_choice(problem: Problem, answer: Answer) -> bool:
     """Whether a book keeps the limit on names and the minimum: where the turnover cap leaves too
     many names half sold, it does not, and any that does is better."""
     held = answer.weights[answer.weights > 0]

@@ -5,7 +5,8 @@
 2. keep the largest, with what turnover cannot clear (`support.choose`), and solve again
 3. leave out what is held only because of its minimum (`_without_unwanted`)
 4. swap names while that pays (`swaps.improve`)
-5. bound every other choice from above (`bound.proven`), or prove it (`exact.prove`)
+5. bound every other choice from above (`bound.proven`); where that is not close enough, by a few
+   nodes of branch and bound, or by as many as it takes (`exact.prove`)
 """
 
 from __future__ import annotations
@@ -67,8 +68,18 @@ def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) ->
     chosen, answer = swaps.improve(problem, chosen, answer, highest)
     proof = None
     if settings.exact and not problem.slack.given:
-        answer, proof = exact.prove(problem, answer, highest)
+        answer, proof = exact.prove(problem, answer, highest, settings.exact_nodes)
+    elif _open_certificate(problem, answer, highest):
+        nodes, close = settings.certificate_nodes, swaps.enough(problem, highest)
+        answer, looked = exact.prove(problem, answer, highest, nodes, close)
+        highest = looked.upper_bound
     return _found(day, within, settings, answer, relaxed, proof, highest)
+
+
+def _open_certificate(problem: Problem, answer: Answer, highest: float) -> bool:
+    """Whether a few nodes of branch and bound may bring bound and book closer to each other."""
+    far = highest - problem.value(answer) > swaps.enough(problem, highest)
+    return far and not problem.slack.given and exact.is_choice(problem, answer)
 
 
 def _found(

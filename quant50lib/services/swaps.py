@@ -12,13 +12,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from quant50lib.services import bound
-from quant50lib.services.day import BPS, Answer
+from quant50lib.services.day import Answer
 from quant50lib.services.support import Problem, Support, affordable, fit
+from quant50lib.services.swaps_model import expectations
 
 #: an improvement by less, in bps over the horizon, is none
 ENOUGH_BPS = 1e-3
-#: names on either side from which swaps are made
-CANDIDATES = 8
+#: names from which those to add are taken
+CANDIDATES = 40
+#: swaps of which less is expected than so many times the least improvement are not tried
+HOPE = 1.0
 
 
 def improve(
@@ -32,11 +35,11 @@ def improve(
         What no choice of names can exceed, bps: the search ends when it is as close as
         `certificate_gap` asks for.
     """
-    enough = max(ENOUGH_BPS, problem.settings.certificate_gap * max(1.0, abs(highest)))
+    close = enough(problem, highest)
     left = 0 if problem.slack.given else problem.settings.swap_solves
     tried, value = {_key(chosen)}, problem.value(answer)
     promising = moves(problem, chosen, answer)
-    while left > 0 and highest - value > enough:
+    while left > 0 and highest - value > close:
         move = next((m for m in promising if _key(m) not in tried), None)
         if move is None:
             break
@@ -49,25 +52,34 @@ def improve(
     return chosen, answer
 
 
+def enough(problem: Problem, highest: float) -> float:
+    """How close to its bound a book has to come, bps; see `certificate_gap`."""
+    return max(ENOUGH_BPS, problem.settings.certificate_gap * max(1.0, abs(highest)))
+
+
 def moves(problem: Problem, chosen: Support, answer: Answer) -> Iterator[Support]:
-    """Neighbours that may be worth more, the most promising first."""
+    """Neighbours that may be worth more, the most promising first.
+
+    Left out is what cannot be worth more at the prices of the book. What is left is ranked by what
+    `swaps_model` expects of it: all other weights give way, and the limits that bind still do.
+    """
     add, drop = _promises(problem, chosen, answer)
     inside, outside = chosen.at, np.flatnonzero(~(chosen.keep | chosen.remain))
-    ins, outs = _best(outside, add), _best(inside, drop)
+    ranked = outside[np.lexsort((outside, -np.round(add[outside], 9)))][:CANDIDATES]
+    ins = ranked[np.isfinite(add[ranked])]
+    expected = expectations(problem, chosen, answer, ins, inside)
     # nothing in, or nothing out, is the first of either side
-    most = np.append(0.0, add[0, ins])[:, None] + np.append(0.0, drop[0, outs])
-    likely = np.append(0.0, add[:, ins].sum(axis=0))[:, None]
-    likely = np.round(likely + np.append(0.0, drop[:, outs].sum(axis=0)), 9)
-    into, out = np.append(-1, ins), np.append(-1, outs)
-    rows, columns = np.nonzero(most > ENOUGH_BPS)
-    order = np.lexsort((out[columns], into[rows], -likely[rows, columns]))
+    most = np.append(0.0, add[ins])[:, None] + np.append(0.0, drop[inside])
+    into, out = np.append(-1, ins), np.append(-1, inside)
+    rows, columns = np.nonzero((most > ENOUGH_BPS) & (expected > HOPE * ENOUGH_BPS))
+    order = np.lexsort((out[columns], into[rows], -np.round(expected[rows, columns], 9)))
     made = (_moved(chosen, into[rows[k]], out[columns[k]]) for k in order)
     return (move for move in made if _allowed(problem, move))
 
 
 def _promises(problem: Problem, chosen: Support, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
-    """By adding and by dropping each name, (2, n) each: the most that may be won, and what the
-    tangent overlooks of it (the name's own variance). Minus infinity where it cannot be."""
+    """The most that may be won by adding and by dropping each name, (n,) each, at the prices of the
+    book; minus infinity where it cannot be added."""
     day, limits = problem.day, problem.limits
     found = bound.separable(day, limits, problem.settings, problem.slack, answer)
     most = bound.ceiling(day, limits, problem.slack, day.upper)
@@ -75,26 +87,9 @@ def _promises(problem: Problem, chosen: Support, answer: Answer) -> tuple[np.nda
     lower = np.where(chosen.keep, least, 0.0)
     upper = np.where(chosen.remain, np.minimum(day.held, most), most)
     nothing = found.at(np.zeros(len(most)))
-    own = BPS * problem.settings.risk_aversion
-    own = own * (day.diagonal + np.einsum("ij,ij->j", day.factors, day.factors))
     able = most >= limits.min_weight
     add = np.where(able, found.best(least, most) - nothing, -np.inf)
-    drop = nothing - found.best(lower, upper)
-    return (
-        np.array([add, -own * np.maximum(least, DUSTY) ** 2]),
-        np.array([drop, -own * answer.weights**2]),
-    )
-
-
-#: weight at which the variance of a name is weighed where there is no minimum size
-DUSTY = 1e-3
-
-
-def _best(at: np.ndarray, promise: np.ndarray) -> np.ndarray:
-    """The few positions of most promise, those that cannot be left out."""
-    likely = promise[:, at].sum(axis=0)
-    ranked = at[np.lexsort((at, -np.round(likely, 9)))][:CANDIDATES]
-    return ranked[np.isfinite(promise[0, ranked])]
+    return add, nothing - found.best(lower, upper)
 
 
 def _moved(chosen: Support, into: int, out: int) -> Support:

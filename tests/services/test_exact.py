@@ -19,7 +19,7 @@ from quant50lib.services.programme import solve
 from quant50lib.settings import OptimizeSettings
 from tests.days import SESSION, Case, by_slsqp, market, names, settings_of
 
-FEW: dict[str, Any] = {"max_names": 3, "max_weight": 0.05, "min_weight": 0.01}
+FEW: dict[str, Any] = {"max_names": 3, "max_weight": 0.05, "min_weight": 0.01, "solver": "fast"}
 
 
 def few(seed: int, **changes: Any) -> Case:
@@ -48,14 +48,16 @@ def test_branch_and_bound_finds_the_best_of_all_choices(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 2])
 def test_swaps_find_what_the_largest_of_the_relaxation_misses(seed: int) -> None:
-    first, better = few(seed, swap_solves=0).solve(), few(seed).solve()
+    alone = {"certificate_nodes": 0}
+    first, better = few(seed, swap_solves=0, **alone).solve(), few(seed, **alone).solve()
     assert better.objective > first.objective + 0.1
     assert better.names <= 3 and not better.breaches
     assert better.upper_bound == first.upper_bound
 
 
 def test_a_proof_without_time_stays_open_and_says_so() -> None:
-    solution = few(0, exact=True, swap_solves=0, exact_time_limit_seconds=1e-9).solve()
+    knobs = {"exact": True, "swap_solves": 0, "solver": "CLARABEL"}
+    solution = few(0, **knobs, exact_time_limit_seconds=1e-9).solve()
     assert not solution.proof.complete
     assert solution.upper_bound > solution.objective + 0.1
     detail = optimize.to_limits(solution, SESSION).set_index("rule").loc["names", "detail"]
