@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
-import warnings
+from pathlib import Path
 
-import cvxpy as cp
 import numpy as np
 import pandas as pd
 
-from quant50lib.services import optimize
-from quant50lib.services.covariance import Risk
-from quant50lib.settings import OptimizeSettings
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tests
+
+from quant50lib.services import optimize  # noqa: E402
+from quant50lib.services.covariance import Risk  # noqa: E402
+from quant50lib.settings import OptimizeSettings  # noqa: E402
+from tests.scip import by_scip  # noqa: E402
 
 HORIZON = 5
 DAYS = 5
 #: names, and how many of them may be held
 SIZES = ((12, 4), (20, 6), (30, 8))
-SCIP_SECONDS = 60
 
 
 def day(n: int, most: int, seed: int) -> dict:
@@ -55,34 +57,6 @@ def day(n: int, most: int, seed: int) -> dict:
         ),
         "horizon": HORIZON,
     }
-
-
-def by_scip(given: dict) -> tuple[float, bool]:
-    """The best value in bps, and whether SCIP stopped because of its gap, 1e-6, and not of time."""
-    s, index = given["settings"], given["expected_return"].index
-    held = given["held"].reindex(index, fill_value=0.0).to_numpy()
-    groups = given["sectors"].to_numpy()
-    w, z, sigma = cp.Variable(len(index)), cp.Variable(len(index), boolean=True), cp.Variable()
-    percent = 100 * np.linalg.cholesky(given["risk"].matrix().to_numpy() * 252 / HORIZON).T
-    doubt = cp.norm(cp.multiply(1e4 * given["error"].to_numpy(), w))
-    trades = cp.norm1(w - held)
-    rules = [
-        w >= s.min_weight * z,
-        w <= s.max_weight * z,
-        cp.sum(z) <= s.max_names,
-        cp.sum(w) <= 1 - s.cash_buffer,
-        trades <= s.max_turnover,
-        cp.norm(percent @ w) <= sigma,
-        sigma <= 100 * s.max_volatility_annual,
-        *(cp.sum(w[groups == group]) <= s.max_sector for group in np.unique(groups)),
-    ]
-    gain = 1e4 * given["expected_return"].to_numpy() @ w - s.uncertainty_aversion * doubt
-    variance = s.risk_aversion * HORIZON / 252 * cp.square(sigma)  # percent^2 is 1e-4
-    problem = cp.Problem(cp.Maximize(gain - variance - s.cost_bps * trades), rules)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Solution may be inaccurate")  # the gap that was asked
-        problem.solve(solver="SCIP", scip_params={"limits/gap": 1e-6, "limits/time": SCIP_SECONDS})
-    return float(problem.value), problem.solver_stats.solve_time < SCIP_SECONDS
 
 
 def main() -> None:

@@ -46,23 +46,28 @@ class Case:
     settings: OptimizeSettings = field(default_factory=OptimizeSettings)
 
     def solve(self) -> Solution:
+        return optimize.target_weights(**self.arguments)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of `optimize.target_weights`."""
         known = self.expected_return.index
         held = pd.Series(self.held, dtype=float)
         held.index = held.index.astype("str")
         sectors = pd.Series("One", index=known.union(held.index), dtype="str")
         sectors.update(pd.Series(self.sectors, dtype="str"))
-        return optimize.target_weights(
-            self.expected_return,
-            0 * self.expected_return if self.error is None else self.error,
-            self.risk,
-            held,
-            sectors,
-            pd.Series(~known.isin(self.untradable), index=known),
-            self.forced,
-            self.budget,
-            self.settings,
-            HORIZON,
-        )
+        return {
+            "expected_return": self.expected_return,
+            "error": 0 * self.expected_return if self.error is None else self.error,
+            "risk": self.risk,
+            "held": held,
+            "sectors": sectors,
+            "tradable": pd.Series(~known.isin(self.untradable), index=known),
+            "forced": self.forced,
+            "budget": self.budget,
+            "settings": self.settings,
+            "horizon": HORIZON,
+        }
 
 
 def diagonal(expected: list[float], volatility: list[float] | float, **more: Any) -> Case:

@@ -24,6 +24,10 @@ from quant50lib.services.limits import Breach, Limits
 
 #: rules in the order in which they are tried for leaving, after those that are not breached
 ORDER = ("max_weight", "volatility", "gross", "sector", "min_weight", "names", "no_forecast")
+#: rules that count names
+WHOLE = frozenset({"names", "min_weight"})
+#: planes that the cone of the volatility is replaced by, at most, and how near they have to come
+PLANES, TOUCHING = 40, 1e-7
 #: what stands in a sentence for a rule without a number
 BARE = {
     "no_forecast": "the sale of names without forecast",
@@ -102,13 +106,16 @@ class Room:
         if kind == "gross":
             return cp.sum(self.w) + cp.sum(self.left)
         if kind == "volatility":
-            years = self.day.horizon / SESSIONS_PER_YEAR
-            root = np.vstack([self.day.factors, np.diag(np.sqrt(self.day.diagonal))])
-            return cp.norm(root / np.sqrt(years) @ self.w)
+            return cp.norm(self.root() @ self.w)
         if kind == "max_weight":
             return cp.max(self.w)
         at = list(self.day.sectors).index(sector)
         return self.day.member[at] @ self.w + self.left[at]
+
+    def root(self) -> np.ndarray:
+        """R, (r, n), with |R w| the annual volatility of a book."""
+        years = self.day.horizon / SESSIONS_PER_YEAR
+        return np.vstack([self.day.factors, np.diag(np.sqrt(self.day.diagonal))]) / np.sqrt(years)
 
     def keeps(self, rule: str) -> list[cp.Constraint]:
         """The rule as constraints."""
@@ -123,10 +130,46 @@ class Room:
 
     def least(self, rule: str, others: list[str]) -> float | None:
         """The least use of a rule among all books that keep the others; None if there is none."""
-        books = [self.w >= 0, self.w <= self.day.upper, self.left >= 0, self.left <= self.orphans]
-        kept = [constraint for other in others for constraint in self.keeps(other)]
-        problem = cp.Problem(cp.Minimize(self.use(rule)), [*books, *kept])
+        if WHOLE.intersection(others) and "volatility" in (rule, *others):
+            goal = None if rule == "volatility" else self.use(rule)
+            return self.least_whole(goal, others)
+        problem = cp.Problem(cp.Minimize(self.use(rule)), self.books(others))
         solver = self.cone if "volatility" in (rule, *others) else "HIGHS"
+        return self.solved(problem, solver)
+
+    def books(self, others: list[str]) -> list[cp.Constraint]:
+        """All books that keep some rules."""
+        books = [self.w >= 0, self.w <= self.day.upper, self.left >= 0, self.left <= self.orphans]
+        return books + [constraint for other in others for constraint in self.keeps(other)]
+
+    def least_whole(
+        self, goal: cp.Expression | None, others: list[str], more: list[cp.Constraint] | None = None
+    ) -> float | None:
+        """`least` of a goal (None: the volatility) where names are counted: the cone of the
+        volatility is replaced by planes that touch it, one more wherever a book lies outside.
+
+        J. E. Kelley, "The cutting-plane method for solving convex programs" (1960). What is found
+        is no more than the least there is, and equal to it within `TOUCHING` of the volatility.
+        """
+        sigma, root = cp.Variable(nonneg=True), self.root()
+        rules = self.books([other for other in others if other != "volatility"]) + (more or [])
+        if "volatility" in others:
+            rules.append(sigma <= self.limits.volatility)
+        value = None
+        for _ in range(PLANES):
+            value = self.solved(cp.Problem(cp.Minimize(sigma if goal is None else goal), rules))
+            if value is None:
+                return None
+            book = np.asarray(self.w.value)
+            volatility = float(np.linalg.norm(root @ book))
+            if volatility <= float(np.asarray(sigma.value)) + TOUCHING:
+                break
+            rules.append((root.T @ (root @ book) / volatility) @ self.w <= sigma)
+        return value
+
+    @staticmethod
+    def solved(problem: cp.Problem, solver: str = "HIGHS") -> float | None:
+        """The value of a programme; None where it has none."""
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
@@ -147,8 +190,8 @@ def explain(
 ) -> Conflict | None:
     """The conflict behind the breaches of a day; None where there are none.
 
-    The limit on names and the minimum position take part where they are breached and volatility is
-    not: choosing names by whole numbers under a volatility is no programme that we can solve here.
+    The limit on names takes part where it is breached or more are held before the trade, the
+    minimum position where it is breached.
 
     Parameters
     ----------
@@ -163,15 +206,16 @@ def explain(
     room = Room.of(day, limits, places, n_orphans, solver)
     rules = _rules(room, broken)
     core = _irreducible(room, rules, broken)
-    if core is None:  # by a hair, or names under a volatility: what the day did is what would do
+    if core is None:  # by a hair: what the day did is what would do
         return Conflict(tuple(_as_done(b, limits) for b in _with_turnover(breaches, limits)))
     return Conflict(tuple(_repair(room, rule, rules, limits) for rule in [*core, "turnover"]))
 
 
 def _rules(room: Room, broken: list[str]) -> list[str]:
     """The rules beside the turnover cap that may have a part in it."""
-    whole = [r for r in ("names", "min_weight") if r in broken and "volatility" not in broken]
-    smooth = ["gross", "max_weight"] if whole else ["gross", "max_weight", "volatility"]
+    many = "names" in broken or int((room.day.held > 0).sum()) > room.places
+    whole = [*(["names"] if many else []), *(["min_weight"] if "min_weight" in broken else [])]
+    smooth = ["gross", "max_weight", "volatility"]
     orphans = ["no_forecast"] if room.orphans.any() else []
     held = room.day.member @ room.day.held + room.orphans
     over = [f"sector:{s}" for s, h in zip(room.day.sectors, held, strict=True) if h > 0]
@@ -210,11 +254,8 @@ def _repair(room: Room, rule: str, rules: list[str], limits: Limits) -> Repair:
 
 def _fewest(room: Room, others: list[str]) -> float | None:
     """The fewest names of all books that keep the other rules, orphans included."""
-    books = [room.w >= 0, room.w <= room.day.upper, room.left >= 0, room.left <= room.orphans]
-    kept = [constraint for other in others for constraint in room.keeps(other)]
-    problem = cp.Problem(cp.Minimize(cp.sum(room.z)), [*books, *kept, room.w <= room.z])
-    problem.solve(solver="HIGHS")
-    return None if problem.status != cp.OPTIMAL else round(problem.value) + room.n_orphans
+    least = room.least_whole(cp.sum(room.z), others, [room.w <= room.z])
+    return None if least is None else round(least) + room.n_orphans
 
 
 def _with_turnover(breaches: tuple[Breach, ...], limits: Limits) -> list[Breach]:

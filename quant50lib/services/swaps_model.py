@@ -121,7 +121,11 @@ def _binding(
     trades = np.where(w > day.held + DUST, 1.0, -1.0)
     trades = np.where((w <= 0) & (day.held <= 0), 1.0, trades)
     spread = day.factors.T @ (day.factors @ w) + day.diagonal * w
-    each = {"gross": np.ones(len(w)), "turnover": trades, "volatility": spread / spread.max()}
+    each = {
+        "gross": np.ones(len(w)),
+        "turnover": trades,
+        "volatility": spread / max(float(spread.max()), DUST),
+    }
     rows = [row for rule, row in each.items() if float(prices.get(rule, np.zeros(()))) > CHEAP]
     sectors = prices.get("sector", np.zeros(len(day.sectors)))
     rows += [row for row, price in zip(day.member, sectors, strict=True) if price > CHEAP]

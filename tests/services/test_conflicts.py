@@ -100,6 +100,28 @@ def test_names_that_turnover_cannot_sell() -> None:
     assert needed["turnover"] == pytest.approx(0.065, abs=1e-5)
 
 
+def test_names_and_volatility_that_collide_only_together() -> None:
+    """Two of eight names have to go, which two of the calm ones could at 5 % each; and the wild two
+    have to halve, 10 % in all. Both at once: a wild and a calm one go, and the other wild one shrinks
+    to what the volatility allows a single name.
+    """
+    calm, wild = names(6), names(8)[6:]
+    case = diagonal(
+        [0.0] * 8,
+        [0.001] * 6 + [math.sqrt(2)] * 2,
+        held=dict.fromkeys(calm, 0.05) | dict.fromkeys(wild, 0.1),
+    )
+    case.settings = settings_of(
+        max_names=6, max_turnover=0.11, max_weight=0.2, max_sector=1.0, solver="fast"
+    )
+    conflict = case.solve().conflict
+    assert conflict is not None
+    assert set(conflict.rules) == {"names", "volatility", "turnover"}
+    needed = {repair.rule: repair.needed for repair in conflict.repairs}
+    assert needed["turnover"] == pytest.approx(0.15 + 0.1 - 0.1 / math.sqrt(2), abs=1e-5)
+    assert needed["names"] == 8
+
+
 def test_orphans_that_turnover_cannot_sell() -> None:
     case = diagonal([0.0], 0.05, held={"ZX": 0.2, "ZY": 0.1}, sectors={"ZX": "A", "ZY": "B"})
     conflict = case.solve().conflict
@@ -200,13 +222,14 @@ def test_a_brake_is_followed_in_as_many_sessions_as_promised(
     budget: float, n: int, turnover: float
 ) -> None:
     case = diagonal([0.01] * n, 0.05, held={s: 0.05 for s in names(n)}, budget=budget)
-    case.settings = settings_of(max_sector=1.0, max_turnover=turnover)
+    case.settings = settings_of(max_sector=1.0, max_turnover=turnover, solver="fast")
     promised = next(b for b in case.solve().breaches if b.rule == "gross").sessions_to_cure
     assert sessions_until(case, "gross") == promised
 
 
 def test_a_sector_is_cured_in_as_many_sessions_as_promised() -> None:
     case = diagonal([0.01] * 18, 0.05, held={s: 0.05 for s in names(18)})
+    case.settings = settings_of(solver="fast")
     promised = next(b for b in case.solve().breaches if b.rule.startswith("sector"))
     assert promised.sessions_to_cure == math.ceil((0.75 - 0.25) / 0.15)
     assert sessions_until(case, promised.rule) == promised.sessions_to_cure
@@ -217,7 +240,7 @@ def test_a_sector_is_cured_in_as_many_sessions_as_promised() -> None:
 def test_no_breach_lasts_longer_than_promised(seed: int) -> None:
     case = random_case(seed)
     case.forced = {}
-    case.settings = settings_of(swap_solves=0)
+    case.settings = settings_of(swap_solves=0, solver="fast")
     for breach in case.solve().breaches:
         if breach.sessions_to_cure is not None:
             assert sessions_until(case, breach.rule) <= breach.sessions_to_cure

@@ -18,6 +18,7 @@ from quant50lib.services.limits import Limits
 from quant50lib.services.programme import solve
 from quant50lib.settings import OptimizeSettings
 from tests.days import SESSION, Case, by_slsqp, market, names, settings_of
+from tests.scip import by_scip
 
 FEW: dict[str, Any] = {"max_names": 3, "max_weight": 0.05, "min_weight": 0.01, "solver": "fast"}
 
@@ -75,41 +76,11 @@ def test_where_too_many_are_held_no_choice_of_names_is_claimed() -> None:
 
 def test_scip_agrees() -> None:
     """The whole problem with binary variables, through cvxpy."""
-    cp = pytest.importorskip("cvxpy")
-    if "SCIP" not in cp.installed_solvers():
-        pytest.skip("SCIP is not installed: pip install pyscipopt")
-    for seed in range(2):
+    pytest.importorskip("pyscipopt", reason="SCIP is not installed: pip install pyscipopt")
+    for seed in range(3):
         case = few(seed, exact=True)
-        assert case.solve().objective == pytest.approx(by_scip(case), abs=2e-3)
-
-
-def by_scip(case: Case) -> float:
-    """The best value in bps, to a relative gap of 1e-5."""
-    import cvxpy as cp
-
-    s, n = case.settings, len(case.expected_return)
-    w, z = cp.Variable(n), cp.Variable(n, boolean=True)
-    w0 = pd.Series(case.held, dtype=float).reindex(case.expected_return.index).fillna(0).to_numpy()
-    groups = pd.Series(case.sectors)[case.expected_return.index].to_numpy()
-    root = np.linalg.cholesky(case.risk.matrix().to_numpy()).T
-    trades, sigma = cp.norm1(w - w0), cp.Variable()
-    gain = case.expected_return.to_numpy() @ w
-    doubt = s.uncertainty_aversion * cp.norm(cp.multiply(case.error.to_numpy(), w))
-    limit = s.max_volatility_annual * np.sqrt(5 / 252)
-    rules = [
-        w >= s.min_weight * z,
-        w <= s.max_weight * z,
-        cp.sum(z) <= s.max_names,
-        cp.sum(w) <= 1 - s.cash_buffer,
-        trades <= s.max_turnover,
-        cp.norm(root @ w) <= sigma,
-        sigma <= limit,
-        *(cp.sum(w[groups == g]) <= s.max_sector for g in np.unique(groups)),
-    ]
-    value = 1e4 * (gain - doubt - s.risk_aversion * cp.square(sigma)) - s.cost_bps * trades
-    problem = cp.Problem(cp.Maximize(value), rules)
-    problem.solve(solver="SCIP", scip_params={"limits/gap": 1e-5, "limits/time": 20})
-    return float(problem.value)
+        value, proven = by_scip(case.arguments)
+        assert proven and case.solve().objective == pytest.approx(value, abs=2e-3)
 
 
 # ---- the bound ---------------------------------------------------------------------------------

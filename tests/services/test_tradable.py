@@ -82,7 +82,7 @@ def planned(
 @settings(max_examples=12, deadline=None)
 def test_every_limit_holds_after_rounding_or_is_named(seed: int, share: float) -> None:
     case = random_case(seed)
-    case.settings = case.settings.model_copy(update={"swap_solves": 0})
+    case.settings = case.settings.model_copy(update={"swap_solves": 0, "solver": "fast"})
     rng = np.random.default_rng(seed)
     known = case.expected_return.index.union(pd.Index(list(case.held)))
     price = pd.Series(rng.uniform(5, 900, len(known)).round(2), index=known)
@@ -110,7 +110,7 @@ def test_every_limit_holds_after_rounding_or_is_named(seed: int, share: float) -
 def test_millionths_of_a_share_break_nothing_and_whole_shares_what_they_must() -> None:
     """A name at 5.8 %: the sale down to 5 % is 8 shares and some of 100 USD, or 8."""
     case = diagonal([0.01] * 6, 0.05, held={"AA": 0.0585, "AB": 0.05})
-    case.settings = settings_of(swap_solves=0)
+    case.settings = settings_of(swap_solves=0, solver="fast")
     solution, price = case.solve(), pd.Series(100.0, index=names(6))
     target, risk = optimize.to_target(solution, SESSION), tradable.risk_of(solution.day)
     for whole, expected in ((set(), set()), ({"AA"}, {"max_weight"})):
