@@ -16,6 +16,7 @@ import pandas as pd
 from quant50lib.services import features, forecast, gate, inference, label, model
 from quant50lib.services.backtest_market import Window
 from quant50lib.services.covariance import History
+from quant50lib.services.features_cross import ranked
 from quant50lib.services.forecast import Expected
 from quant50lib.services.forecast import Scoring as Learnt
 from quant50lib.services.model import LoadedModel
@@ -148,13 +149,10 @@ def _known_ics(window: Window, before: pd.Series | None) -> pd.Series:
 
 def rank_ic_by_session(score: pd.DataFrame, outcome: pd.DataFrame) -> pd.Series:
     """Spearman's correlation across the names of each session; missing pairs are left out."""
-    both = (score.notna() & outcome.notna()).to_numpy()
-    ranked = (frame.where(both).rank(axis=1).to_numpy() for frame in (score, outcome))
-    x, y = (
-        values - np.nansum(values, 1, keepdims=True) / np.maximum(both.sum(1, keepdims=True), 1)
-        for values in ranked
-    )
-    x, y = np.where(both, x, 0.0), np.where(both, y, 0.0)
+    pair = score.to_numpy(dtype=float), outcome.to_numpy(dtype=float)
+    both = ~(np.isnan(pair[0]) | np.isnan(pair[1]))
+    # ranks within ±1/2 have the mean 0 in every session
+    x, y = (np.nan_to_num(ranked(np.where(both, values, np.nan))) for values in pair)
     with np.errstate(divide="ignore", invalid="ignore"):
         return pd.Series((x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1)), score.index)
 

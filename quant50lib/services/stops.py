@@ -162,21 +162,22 @@ def losses(
         NaN where there was no bar since the entry.
     """
     rows = np.arange(len(traded))[:, None]
-    known = ~np.isnan(traded) & (rows >= first)
+    missing, since = np.isnan(traded), rows >= first
+    known, gaps = ~missing & since, bool((missing & since).any())
     at = np.maximum.accumulate(np.where(known, rows, -1), axis=0)  # row of the last bar; -1: none
     if not len(at):
         return np.full(len(entry), math.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gained = _changes(total / traded, at)
-        split = np.abs(_changes(shares, at)) > SPLIT_MIN
+        gained = _changes(total / traded, at, gaps)
+        split = np.abs(_changes(shares, at, gaps)) > SPLIT_MIN
         dividends = np.prod(1 + np.where(split | np.isnan(gained), 0.0, gained), axis=0)
         last = np.take_along_axis(traded, np.maximum(at[-1:], 0), axis=0)[0]
         return np.where(at[-1] >= 0, 1 - last * dividends / entry, math.nan)
 
 
-def _changes(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _changes(values: np.ndarray, at: np.ndarray, gaps: bool) -> np.ndarray:
     """Relative changes from bar to bar since the entry; 0 where there is no new bar, or no old."""
-    then = np.take_along_axis(values, np.maximum(at, 0), axis=0)
+    then = np.take_along_axis(values, np.maximum(at, 0), axis=0) if gaps else values
     return np.where(at[:-1] >= 0, then[1:] / then[:-1] - 1, 0.0)
 
 

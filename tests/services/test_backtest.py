@@ -8,6 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from quant50lib.contracts import Equity, Holding, Order, Target
 from quant50lib.errors import SettingsError
@@ -16,6 +17,7 @@ from quant50lib.services.adjust import to_panel
 from quant50lib.services.adjust_rolling import Rolling
 from quant50lib.services.backtest_account import Account, Costs, Sent
 from quant50lib.services.backtest_market import Window
+from quant50lib.services.backtest_signals import rank_ic_by_session
 from quant50lib.services.universe import admit
 from quant50lib.utils import dates
 from tests.small_market import always, poisoned, small_market, small_settings
@@ -125,6 +127,17 @@ def test_the_gates_of_the_past_say_what_they_said_on_the_day():
         assert past.unfit(row, "SPY") == ", ".join(stops)
         seen |= set(held["gate"])
     assert {"jump", "repeated_row", "gap"} <= seen
+
+
+def test_the_ic_of_momentum_is_spearmans_correlation_of_the_pairs_known():
+    rng = np.random.default_rng(0)
+    score = pd.DataFrame(np.round(rng.normal(size=(6, 30)), 1))  # with ties
+    outcome = pd.DataFrame(rng.normal(size=(6, 30))).mask(rng.random((6, 30)) < 0.1)
+    found = rank_ic_by_session(score, outcome)
+    for n in range(6):
+        known = outcome.loc[n].notna()
+        wanted = spearmanr(score.loc[n, known], outcome.loc[n, known]).statistic
+        assert found[n] == pytest.approx(wanted, abs=1e-12)
 
 
 # -- books and rules ------------------------------------------------------------------------------
