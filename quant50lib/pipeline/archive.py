@@ -151,17 +151,31 @@ def read_table(folder: Path, table: type[Table]) -> pd.DataFrame:
     ContractError
         The file is truncated or does not fit the contract.
     """
+    return table.check(read_columns(folder, table))
+
+
+def read_columns(
+    folder: Path, table: type[Table], columns: list[str] | None = None
+) -> pd.DataFrame:
+    """Some columns of a table of a run, unchecked: for those who look through hundreds of runs.
+
+    Raises
+    ------
+    ArchiveError
+        No stage has written it.
+    ContractError
+        The file is truncated.
+    """
     path = folder / "tables" / table.file_name()
     if not path.is_file():
         raise ArchiveError(f"run {folder.name} holds no table {table.__name__}")
     try:
-        frame = pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ContractError(
             f"{path.name} of run {folder.name} is truncated or no Parquet ({error}); "
             "run again from the stage that writes it"
         ) from error
-    return table.check(frame)
 
 
 def runs(home: Home) -> list[RunInfo]:

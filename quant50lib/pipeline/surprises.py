@@ -55,7 +55,7 @@ def _forecasts(home: Home, begin: pd.Timestamp, session: pd.Timestamp) -> dict[p
         day = dates.as_session(run.run_date)
         if not dates.shift(begin, -1) <= day < session or not _written(run):
             continue
-        limits = archive.read_table(run.path, Limit).set_index("rule")
+        limits = archive.read_columns(run.path, Limit, ["rule", "value"]).set_index("rule")
         if "volatility" in limits.index:
             found[dates.shift(day, 1)] = float(limits.at["volatility", "value"])
     return found
