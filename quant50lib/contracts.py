@@ -285,7 +285,7 @@ class Drift(Table):
     measure: Series[str] = pa.Field(isin=("feature", "score", "ic"))
     name: Series[str] = pa.Field(description="of the feature; else what is measured")
     value: Series[float] = pa.Field(
-        nullable=True, description="population stability index, or mean rank IC since training"
+        nullable=True, description="stability index beyond chance, or mean rank IC since training"
     )
     low: Series[float] = pa.Field(nullable=True, description="of the anytime-valid 95 % band")
     high: Series[float] = pa.Field(nullable=True)

@@ -8,6 +8,13 @@ Three measures, of what is known at the close:
 - `ic`: the mean rank IC of the model's scores since its training, with a band that holds at every
   session at once, however often it is looked at.
 
+*What chance does.* Under no change an index over B shares of n values is, n times, about a chi-square
+variable with B - 1 degrees of freedom (Yurdakul and Naranjo 2020, J. Risk Model Validation 14(4)): of
+forty names it is 0.23 on average. Its mean (B - 1) / n is deducted, and the limit is not below what
+chance exceeds on one day in a hundred, all features and the score looked at (of forty names: on two).
+A *ranked* feature is spread evenly by construction: its index sees what is missing, tied or fallen out
+of the universe, and not that its values have grown, which a model of ranks does not see either.
+
 *The band.* Labels of neighbouring sessions overlap; read at every `horizon`-th session they do not.
 Each of the `horizon` interleaved series so gained is its own sequence of batches; the first is taken,
 which starts at the model's first session. Its ICs are taken for sub-Gaussian about their mean with the
@@ -25,16 +32,19 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from quant50lib.contracts import Drift
 from quant50lib.services import features, label, validation
 from quant50lib.services.model import LoadedModel
 from quant50lib.services.panel import Panel
-from quant50lib.services.scaler import Scaler
+from quant50lib.services.scaler import QUANTILES, Scaler
 from quant50lib.services.training import MISSING_MAX
 from quant50lib.settings import Settings
 
 ALPHA = 0.05
+#: share of days on which chance alone may sound the alarm of a feature or the score
+RARE = 0.01
 #: batches at which the band is tightest: what a model lives to see within its allowed age
 BEST_AT = 6
 #: fewer scores or values say nothing of a distribution
@@ -51,6 +61,14 @@ def band(ics: np.ndarray, deviation: float, alpha: float = ALPHA) -> tuple[float
     half = float(np.sqrt(total * np.log(total / (rho * alpha**2)))) / n
     mean = float(np.mean(ics))
     return mean, mean - half, mean + half
+
+
+def chance(n: int, looks: int) -> tuple[float, float]:
+    """Mean of a stability index of n values that nothing has changed, and what it exceeds that mean by
+    on a share `RARE` of days, `looks` of them being looked at."""
+    free = QUANTILES - 1
+    most = float(stats.chi2.ppf(1 - RARE / looks, free))
+    return free / max(n, 1), (most - free) / max(n, 1)
 
 
 def of_day(
@@ -75,11 +93,16 @@ def of_day(
     """
     if model is None:
         return Drift.empty()
-    limit = settings.model.drift_max
     columns = list(model.scaler.features)
     matrix = matrix[matrix[columns].isna().mean(axis=1) <= MISSING_MAX]  # names that are scored
-    rows = [_row("feature", name, psi, limit) for name, psi in _features(model, matrix).items()]
-    rows.append(_row("score", "score", _score(model, matrix), limit))
+    mean_of_chance, most_of_chance = chance(len(matrix), len(columns) + 1)
+    limit = max(settings.model.drift_max, most_of_chance)
+    indices = {("feature", name): psi for name, psi in _features(model, matrix).items()}
+    indices["score", "score"] = _score(model, matrix)
+    rows = [
+        _row(*key, psi if np.isnan(psi) else max(psi - mean_of_chance, 0.0), limit)
+        for key, psi in indices.items()
+    ]
     ics = since_training(session, panel, sectors, benchmark, model, settings)
     mean, low, high = band(ics.to_numpy(), _deviation(model))
     worked = _row("ic", "rank_ic", mean, 0.0)

@@ -17,6 +17,8 @@ from functools import cache
 from itertools import combinations_with_replacement
 from typing import Final
 
+from quant50lib.errors import SettingsError
+
 INPUTS: Final = ("open", "high", "low", "close", "volume", "dollar_volume")
 
 # fmt: off
@@ -80,7 +82,16 @@ def node(op: int, of: tuple[Formula, ...], numbers: tuple[float, ...] = ()) -> F
 
 
 def bars(name: str) -> Formula:
-    """A field of the bars: one of `INPUTS`."""
+    """A field of the bars: one of `INPUTS`.
+
+    Raises
+    ------
+    SettingsError
+        The bars have no such field; `vwap` is one that they do not have.
+    """
+    if name not in INPUTS:
+        hint = "; (high + low + close) / 3 stands in for it in alpha158" if name == "vwap" else ""
+        raise SettingsError(f"the bars hold no {name!r}, but {', '.join(INPUTS)}{hint}")
     return node(LOAD, (), (float(INPUTS.index(name)),))
 
 

@@ -10,6 +10,13 @@ Training is a function of its inputs: seeds are settings, LightGBM is told to be
 and `threads` folds are fitted at a time, each in one thread, so that their number changes nothing.
 (LightGBM's own threads wait for each other by spinning: on a machine that is busy otherwise, five
 folds took ten times as long.)
+
+*What stays the same.* Trained again on the same machine, a model gives the same predictions to 1e-12.
+A model that is kept gives them on any machine, by construction: the same leaves are summed in the same order,
+and only the exponential of the calibration may differ, in its last bit. Trained again on *another*
+machine no tolerance is promised: LightGBM's histograms are summed in an order that its compiler and the
+processor choose; where two splits gain the same but for rounding, another may win, and then every score
+below it differs by as much as its leaves do.
 """
 
 from __future__ import annotations

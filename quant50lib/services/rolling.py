@@ -1,4 +1,4 @@
-"""Sums, maxima and variances over the last n rows, free of what came before them."""
+"""Sums over the last n rows, free of what came before them (a running sum, pandas' own, is not)."""
 
 from __future__ import annotations
 
@@ -31,18 +31,3 @@ def windowed(values: np.ndarray, n: int, decay: float = 1.0) -> np.ndarray:
             return np.asarray(total)
         block = block + shift(block, size) * decay**size
         size *= 2
-
-
-def highest(values: np.ndarray, n: int) -> np.ndarray:
-    """Maximum of the last `n` rows, by blocks that overlap."""
-    block, size = values, 1
-    while 2 * size <= n:
-        block = np.maximum(block, shift(block, size))
-        size *= 2
-    return np.maximum(block, shift(block, n - size))
-
-
-def variance(values: np.ndarray, n: int) -> np.ndarray:
-    """Sample variance of the last `n` rows."""
-    mean = windowed(values, n) / n
-    return np.maximum(windowed(values**2, n) / n - mean**2, 0.0) * n / (n - 1)

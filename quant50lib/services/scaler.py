@@ -10,6 +10,8 @@ import pandas as pd
 from quant50lib.errors import SettingsError
 
 QUANTILES = 10
+#: an empty share would make the index infinite
+LEAST_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Scaler:
     def drift(self, X: pd.DataFrame) -> pd.Series:
         """Population stability index of each feature against training; above 0.25 is a change.
 
-        Shares of the training deciles, and of what is missing, floored at 1e-4.
+        Shares of the training deciles, and of what is missing, floored at 1e-4 and at half a value.
         """
         return pd.Series(
             {name: self._stability(X[name], k) for k, name in enumerate(self.features)}
@@ -66,6 +68,7 @@ class Scaler:
         inside = np.searchsorted(self.edges[k], values.dropna(), side="right")
         now = np.bincount(inside, minlength=QUANTILES) / max(len(values), 1)
         then = np.full(QUANTILES, (1 - self.missing[k]) / QUANTILES)
-        now = np.maximum([*now, values.isna().mean()], 1e-4)
-        then = np.maximum([*then, self.missing[k]], 1e-4)
+        least = max(LEAST_SHARE, 0.5 / max(len(values), 1))
+        now = np.maximum([*now, values.isna().mean()], least)
+        then = np.maximum([*then, self.missing[k]], least)
         return float(np.sum((now - then) * np.log(now / then)))

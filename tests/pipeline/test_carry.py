@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from quant50lib.contracts import FEATURES
 from quant50lib.pipeline import archive, carry
+from quant50lib.pipeline.context import StageContext
 from quant50lib.services import features, features_day
 from quant50lib.settings import FeatureSettings, Settings
 from quant50lib.utils import dates
@@ -129,3 +133,15 @@ def test_only_the_newest_states_are_kept(home):
     assert held == [str(PANEL.sessions[n - 1].date()) for n in (87, 88, 89)]
     assert archive.verify(home) == []
     assert features_day.of_day(until(88), SECTORS, FEW, "SPY").state is not None
+
+
+def test_the_source_of_own_features_is_noted_with_the_run(home, tmp_path):
+    source, place = tmp_path / "mine.py", home.runs / "open"
+    source.write_text("FEATURES = []")
+    place.mkdir(parents=True)
+    own = SETTINGS.model_copy(update={"features": FEW.model_copy(update={"file": source})})
+    (place / "settings.json").write_text(own.model_dump_json())
+    archive.write_json(place / archive.OPEN, {"id": "open"})
+    StageContext(home, FEATURES, place)
+    noted = archive.read_json(place / archive.OPEN)["queries"]
+    assert noted == {"features.features.file": hashlib.sha256(b"FEATURES = []").hexdigest()}

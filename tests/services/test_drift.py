@@ -8,6 +8,7 @@ import pytest
 
 from quant50lib.contracts import Drift
 from quant50lib.services import drift, features, label, model
+from quant50lib.services.scaler import Scaler
 from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings, Settings
 from quant50lib.utils import dates
 from tests import factories
@@ -96,6 +97,29 @@ def test_a_quiet_day_sounds_no_alarm_of_the_features_and_a_strange_one_does(cham
     strange["ret_5"] = 0.49
     loud = of_day(champion, matrix=strange).set_index("name")
     assert loud.alarm["vol_21"] and loud.alarm["ret_5"] and loud.alarm["score"]
+
+
+@pytest.mark.parametrize("n", [40, 300])
+def test_where_nothing_has_changed_the_index_is_zero_on_average_and_seldom_alarms(n):
+    """4,000 days of twenty features each, drawn from what the scaler has learnt: uniform."""
+    rng = np.random.default_rng(1)
+    scaler = Scaler(("x",), (0.0,), (tuple(np.arange(1, 10) / 10 - 0.5),), (0.0,))
+    found = [scaler.drift(pd.DataFrame({"x": rng.uniform(-0.5, 0.5, n)}))["x"] for _ in range(4000)]
+    mean, most = drift.chance(n, 20)
+    assert np.mean(found) == pytest.approx(mean, rel=0.15)  # empty shares, of forty, add a little
+    rare = np.mean(np.array(found) - mean > max(0.25, most))
+    assert 1 - (1 - rare) ** 20 < 0.03  # of days
+    if n == 40:  # as it was before: one day in two
+        assert 1 - (1 - np.mean(np.array(found) > 0.25)) ** 20 > 0.5
+
+
+def test_a_small_universe_is_given_more_room(champion):
+    small = matrix_of(SESSION).dropna().iloc[:32]
+    rows = of_day(champion, matrix=small).query("measure != 'ic'")
+    assert (rows.limit == drift.chance(32, 3)[1]).all() and (rows.limit > 0.25).all()
+    whole = champion.scaler.drift(small) - 9 / 32
+    found = rows.set_index("name").value
+    np.testing.assert_allclose(found[whole.index], whole.clip(lower=0.0))
 
 
 def test_a_model_that_did_harm_is_named(champion, monkeypatch):

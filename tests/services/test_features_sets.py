@@ -231,3 +231,14 @@ def test_the_committed_page_is_current_and_names_every_core_feature():
         assert f"| `{name}` | {spec.group} | {spec.window} |" in page
     for kind in by_pandas(max(WINDOWS)):
         assert f"| `{kind}60` |" in page
+
+
+def test_an_input_that_the_bars_do_not_have_is_refused_with_what_there_is(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from quant50lib.services.features_formula import bars\n"
+        "from quant50lib.services.features_registry import own\n"
+        "FEATURES = [own('gap', bars('close') / bars('vwap'), 'Close over vwap.')]\n"
+    )
+    with pytest.raises(SettingsError, match="line 3: .*no 'vwap', but open, .*alpha158"):
+        features.chosen(FeatureSettings(file=path))
