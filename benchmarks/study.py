@@ -91,7 +91,8 @@ def crash_market(names: int) -> tuple[Settings, Market]:
 
 
 def _settings(**sections: dict) -> Settings:
-    return Settings.model_validate({"optimize": {"solver": "fast"}, **sections})
+    fixed = {"optimize": {"solver": "fast"}, "model": {"without_model": "zero"}}
+    return Settings.model_validate(fixed | sections)
 
 
 def cases() -> dict[str, tuple[str, str, str]]:
