@@ -146,7 +146,12 @@ def _series(plan: _Plan) -> np.ndarray:
     return np.column_stack([given, np.ones(len(given))]).astype(np.int64)
 
 
-def run(plan: Programme, inputs: Mapping[str, np.ndarray], benchmark: int) -> np.ndarray:
+def run(
+    plan: Programme,
+    inputs: Mapping[str, np.ndarray],
+    benchmark: int,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Every formula of every name at every session.
 
     Parameters
@@ -155,16 +160,24 @@ def run(plan: Programme, inputs: Mapping[str, np.ndarray], benchmark: int) -> np
         Some or all of `INPUTS`, each (n_sessions, n_symbols).
     benchmark
         Its column; -1: none, and what needs it is missing.
+    out
+        Contiguous floats of the shape of the result, to be written over; None: fresh memory, which
+        the system hands out zeroed, so that large results cost up to twice as much.
 
     Returns
     -------
     (n_formulas, n_symbols, n_sessions); what is not finite is missing.
+
+    Raises
+    ------
+    ValueError
+        `out` is of another shape or type.
     """
     from quant50lib.services import features_kernel
 
     given = as_inputs(inputs)
     sessions, symbols = given[0].shape
-    out = np.empty((plan.n_formulas, symbols, sessions))  # as one: it gets large pages of memory
+    out = _room((plan.n_formulas, symbols, sessions), out)
     before = _aligned(plan.window)
     length = before + _aligned(sessions)
     memory = np.full((plan.series[:, 0].max() + 1) * length + WORDS, np.nan)
@@ -175,6 +188,16 @@ def run(plan: Programme, inputs: Mapping[str, np.ndarray], benchmark: int) -> np
         given, benchmark, results, plan.code, plan.numbers, rings, memory, before, 1
     )
     return out
+
+
+def _room(shape: tuple[int, ...], given: np.ndarray | None) -> np.ndarray:
+    """Memory of a shape, as one: it gets large pages; what was given, if it can be written through."""
+    if given is None:
+        return np.empty(shape)
+    fits = given.shape == shape and given.dtype == np.float64
+    if not (fits and given.flags.c_contiguous and given.flags.writeable):
+        raise ValueError(f"out must be contiguous, writeable floats of the shape {shape}")
+    return given
 
 
 def _aligned(n: int) -> int:

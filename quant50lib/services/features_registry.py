@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from quant50lib.services import features_programme
@@ -61,12 +62,18 @@ def of_formula(
     return FeatureSpec(name, formula.window, group, function, unit, reference, meaning, formula)
 
 
-def together(panel: Panel, formulas: Sequence[Formula], benchmark: str) -> list[Wide]:
-    """Formulas of a panel in one pass, each (n_sessions, n_symbols)."""
+def together(
+    panel: Panel, formulas: Sequence[Formula], benchmark: str, out: np.ndarray | None = None
+) -> list[Wide]:
+    """Formulas of a panel in one pass, each (n_sessions, n_symbols).
+
+    With `out`, floats (n_formulas, n_symbols, n_sessions), the frames are views of it: whoever
+    computes large panels again and again spares the system the zeroing of fresh memory.
+    """
     inputs = {name: getattr(panel, name).to_numpy() for name in features_programme.INPUTS}
     place = panel.symbols.get_loc(benchmark) if benchmark in panel.symbols else -1
     plan = features_programme.programme(tuple(formulas))
-    found = features_programme.run(plan, inputs, place)
+    found = features_programme.run(plan, inputs, place, out)
     return [pd.DataFrame(v.T, panel.sessions, panel.symbols, copy=False) for v in found]
 
 

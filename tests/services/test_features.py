@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import arrays
 from quant50lib.contracts import Feature
 from quant50lib.errors import DataQualityError, SettingsError
 from quant50lib.services import features
+from quant50lib.services.features_registry import together
 from quant50lib.services.panel import Panel
 from quant50lib.services.rolling import windowed
 from quant50lib.settings import FeatureSettings
@@ -314,6 +315,27 @@ def test_only_the_named_features_are_computed():
     assert list(features.compute(PANEL, chosen, "SPY")) == ["ret_5", "vol_21"]
     assert features.sessions_needed(chosen) == 22
     assert features.sessions_needed(CORE) == 253
+
+
+def test_results_can_be_written_over_earlier_ones():
+    formulas = [spec.formula for spec in features.chosen(CORE)]
+    out = np.full((len(formulas), len(PANEL.symbols), len(PANEL.sessions)), 7.0)
+    for panel in (PANEL, factories.panel(6, 300, seed=4)):
+        into = together(panel, formulas, "SPY", out)
+        assert all(np.shares_memory(v.to_numpy(), out) for v in into)
+        for ours, afresh in zip(into, features.compute(panel, CORE, "SPY").values(), strict=True):
+            pd.testing.assert_frame_equal(ours, afresh, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda x: x[1:], lambda x: x.astype("float32"), np.asfortranarray, lambda x: x[..., ::-1]],
+)
+def test_results_are_written_only_where_they_fit(spoil):
+    formulas = [spec.formula for spec in features.chosen(CORE)]
+    out = np.zeros((len(formulas), len(PANEL.symbols), len(PANEL.sessions)))
+    with pytest.raises(ValueError, match="contiguous"):
+        together(PANEL, formulas, "SPY", spoil(out))
 
 
 def test_a_misspelt_feature_names_the_nearest():
