@@ -110,20 +110,28 @@ def is_choice(problem: Problem, answer: Answer) -> bool:
 
 def _look(problem: Problem, node: Node, value: float) -> tuple[Look | None, float]:
     """Solve the relaxation of a node, and in what time; None where it holds nothing better."""
-    p, day = problem, problem.day
-    at = np.flatnonzero(~node.outside)
-    sold = day.sold + day.held[node.outside].sum()
-    if node.inside.sum() > p.places or sold > p.wide.turnover:
+    sold = problem.day.sold + problem.day.held[node.outside].sum()
+    if node.inside.sum() > problem.places or sold > problem.wide.turnover:
         return None, 0.0
+    relaxed = _relaxed(problem, node)
+    if relaxed is None:
+        return None, 0.0
+    tighter = _decided(problem, node, relaxed, value)
+    return (None if tighter is None else Look(tighter, relaxed.weights)), relaxed.seconds
+
+
+def _relaxed(problem: Problem, node: Node) -> Answer | None:
+    """The best weights, (n,), of the names that a node leaves."""
+    p, day, at = problem, problem.day, np.flatnonzero(~node.outside)
+    if not len(at):  # the empty book
+        return fit(p, Support(node.inside, node.inside))
     lower = np.where(node.inside, p.limits.min_weight, 0.0)
     relaxed = solve(day.only(at), p.limits, p.settings, lower[at], day.upper[at], p.slack.only(at))
     if relaxed is None:
-        return None, 0.0
+        return None
     weights = np.zeros(len(day.symbols))
     weights[at] = np.clip(relaxed.weights, 0.0, None)
-    full = replace(relaxed, weights=weights)
-    tighter = _decided(problem, node, full, value)
-    return (None if tighter is None else Look(tighter, weights)), relaxed.seconds
+    return replace(relaxed, weights=weights)
 
 
 def _decided(problem: Problem, node: Node, relaxed: Answer, value: float) -> Node | None:

@@ -2,8 +2,10 @@
 
 1. relax: no limit on names, no minimum size (`_relax`); where the rules cannot all hold, they are
    widened by the least that helps, in the order of the settings
-2. keep the largest, with what turnover cannot clear (`support.choose`), and solve again
-3. leave out what is held only because of its minimum (`_without_unwanted`)
+2. keep the largest, with what turnover cannot clear (`support.choose`), and solve again; where a
+   limit would have to give way to minimum sizes, with fewer of them (`_lighter_fit`)
+3. make whole what is left below the minimum (`_whole`), and leave out what is held only
+   because of its minimum (`_without_unwanted`)
 4. swap names while that pays (`swaps.improve`)
 5. bound every other choice from above (`bound.proven`); where that is not close enough, by a few
    nodes of branch and bound, or by as many as it takes (`exact.prove`)
@@ -21,7 +23,7 @@ from quant50lib.services.day import DUST, MARGIN, Answer, Day, Slack, value_bps
 from quant50lib.services.exact import Proof
 from quant50lib.services.limits import Breach, Limits
 from quant50lib.services.programme import least_slack, solve
-from quant50lib.services.support import Problem, Support, choose, fit, one_remainder
+from quant50lib.services.support import Problem, Support, choose, fit, lighter, one_remainder
 from quant50lib.settings import OptimizeSettings
 
 #: attempts to find names for which the limits hold, and then to find better ones
@@ -63,6 +65,7 @@ def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) ->
     if answer is None:
         chosen, answer, problem = _elastic_fit(problem, chosen)
         relaxed = _open(problem) or relaxed
+    chosen, answer = _whole(problem, chosen, answer)
     chosen, answer = _without_unwanted(problem, chosen, answer)
     highest = _bound(problem, relaxed)
     chosen, answer = swaps.improve(problem, chosen, answer, highest)
@@ -79,7 +82,7 @@ def search(day: Day, limits: Limits, settings: OptimizeSettings, places: int) ->
 def _open_certificate(problem: Problem, answer: Answer, highest: float) -> bool:
     """Whether a few nodes of branch and bound may bring bound and book closer to each other."""
     far = highest - problem.value(answer) > swaps.enough(problem, highest)
-    return far and not problem.slack.given and exact.is_choice(problem, answer)
+    return not problem.slack.given and (far or not exact.is_choice(problem, answer))
 
 
 def _found(
@@ -150,20 +153,61 @@ def _why(problem: Problem) -> str:
 
 
 def _first_fit(problem: Problem, liked: np.ndarray) -> tuple[Support, Answer | None]:
-    """The names to hold, and their weights if the limits allow any."""
-    chosen = first = choose(problem.day, liked, problem.wide, problem.places)
+    """The names to hold, and their weights if the limits allow any.
+
+    Minimum sizes give way before any limit does: with fewer of them, the rest is cash.
+    """
+    tried = [choose(problem.day, liked, problem.wide, problem.places)]
     for _ in range(ROUNDS):
-        answer = fit(problem, chosen)
-        # widened limits are tight: no other choice of names would keep them
+        answer = fit(problem, tried[-1])
+        if answer is not None:
+            return tried[-1], answer
+        # widened limits are tight: to keep more of what is held would not keep them
         following = (
             None
             if problem.slack.given
-            else one_remainder(chosen, problem.day, liked, problem.places)
+            else one_remainder(tried[-1], problem.day, liked, problem.places)
         )
-        if answer is not None or following is None:
+        if following is None:
             break
-        chosen = following
-    return (chosen, answer) if answer else (first, None)
+        tried.append(following)
+    found = (_lighter_fit(problem, chosen, liked) for chosen in tried)
+    return next((each for each in found if each is not None), (tried[0], None))
+
+
+def _lighter_fit(
+    problem: Problem, chosen: Support, liked: np.ndarray
+) -> tuple[Support, Answer] | None:
+    """With as few minimum sizes less as the limits need, by bisection; None where none would do."""
+    steps = [chosen]
+    while steps[-1].keep.any():
+        steps.append(lighter(steps[-1], problem.day, liked))
+    answer = fit(problem, steps[-1]) if len(steps) > 1 else None
+    if answer is None:
+        return None
+    heavy, light = 0, len(steps) - 1  # of the steps: one that does not fit, and one that does
+    while light - heavy > 1:
+        between = (heavy + light) // 2
+        better = fit(problem, steps[between])
+        if better is None:
+            heavy = between
+        else:
+            light, answer = between, better
+    return steps[light], answer
+
+
+def _whole(problem: Problem, chosen: Support, answer: Answer) -> tuple[Support, Answer]:
+    """Sell in full what is left below the minimum, or raise it to that, the smallest first, where
+    the limits allow: whichever is worth more."""
+    weights, least = answer.weights, problem.limits.min_weight
+    small = np.flatnonzero(chosen.remain & (weights > 0) & (weights < least))
+    for at in small[np.argsort(weights[small], kind="stable")][:ROUNDS]:
+        able = problem.day.upper[at] >= least
+        ways = [chosen.without(at), *([chosen.kept(at)] if able else [])]
+        fits = [(way, found) for way in ways if (found := fit(problem, way)) is not None]
+        if fits:
+            chosen, answer = max(fits, key=lambda each: problem.value(each[1]))
+    return chosen, answer
 
 
 def _elastic_fit(problem: Problem, chosen: Support) -> tuple[Support, Answer, Problem]:

@@ -73,6 +73,12 @@ class Support:
         keep[at], remain[at] = False, True
         return replace(self, keep=keep, remain=remain)
 
+    def kept(self, at: int | np.ndarray) -> Support:
+        """The support with some names at their minimum or above."""
+        keep, remain = self.keep.copy(), self.remain.copy()
+        keep[at], remain[at] = True, False
+        return Support(keep, remain)
+
 
 def fit(problem: Problem, chosen: Support) -> Answer | None:
     """The best weights of the names chosen, (n,) with zeros elsewhere; None if there are none."""
@@ -163,15 +169,19 @@ def _keep_unsellable(
 
 
 def _drop_unaffordable(support: Support, day: Day, liked: np.ndarray, limits: Limits) -> Support:
-    """While all at their minimum would need more turnover or exposure than there is, the least
-    liked buy goes, and after the last of them the least liked holding loses its minimum."""
+    """Lighter while all at their minimum would need more turnover or exposure than there is."""
     while support.keep.any() and not affordable(support, day, limits):
-        fresh = _fresh(support, day)
-        if len(fresh):
-            support = support.without(_least_liked(fresh, liked))
-        else:
-            support = support.remaining(_least_liked(np.flatnonzero(support.keep), liked))
+        support = lighter(support, day, liked)
     return support
+
+
+def lighter(support: Support, day: Day, liked: np.ndarray) -> Support:
+    """One minimum size less: the least liked buy goes, and after the last of them the least liked
+    holding loses its minimum."""
+    fresh = _fresh(support, day)
+    if len(fresh):
+        return support.without(_least_liked(fresh, liked))
+    return support.remaining(_least_liked(np.flatnonzero(support.keep), liked))
 
 
 def affordable(support: Support, day: Day, limits: Limits) -> bool:

@@ -101,25 +101,25 @@ def test_names_that_turnover_cannot_sell() -> None:
 
 
 def test_names_and_volatility_that_collide_only_together() -> None:
-    """Two of eight names have to go, which two of the calm ones could at 5 % each; and the wild two
+    """Two of five names have to go, which two of the calm ones could at 5 % each; and the wild two
     have to halve, 10 % in all. Both at once: a wild and a calm one go, and the other wild one shrinks
     to what the volatility allows a single name.
     """
-    calm, wild = names(6), names(8)[6:]
+    calm, wild = names(3), names(5)[3:]
     case = diagonal(
-        [0.0] * 8,
-        [0.001] * 6 + [math.sqrt(2)] * 2,
+        [0.0] * 5,
+        [0.001] * 3 + [math.sqrt(2)] * 2,
         held=dict.fromkeys(calm, 0.05) | dict.fromkeys(wild, 0.1),
     )
     case.settings = settings_of(
-        max_names=6, max_turnover=0.11, max_weight=0.2, max_sector=1.0, solver="fast"
+        max_names=3, max_turnover=0.11, max_weight=0.2, max_sector=1.0, solver="fast"
     )
     conflict = case.solve().conflict
     assert conflict is not None
     assert set(conflict.rules) == {"names", "volatility", "turnover"}
     needed = {repair.rule: repair.needed for repair in conflict.repairs}
     assert needed["turnover"] == pytest.approx(0.15 + 0.1 - 0.1 / math.sqrt(2), abs=1e-5)
-    assert needed["names"] == 8
+    assert needed["names"] == 5
 
 
 def test_orphans_that_turnover_cannot_sell() -> None:

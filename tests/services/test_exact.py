@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quant50lib.services import bound, optimize, search
@@ -23,11 +23,11 @@ from tests.scip import by_scip
 FEW: dict[str, Any] = {"max_names": 3, "max_weight": 0.05, "min_weight": 0.01, "solver": "fast"}
 
 
-def few(seed: int, **changes: Any) -> Case:
-    """Eight names of which four are held, and three may be."""
+def few(seed: int, n: int = 8, **changes: Any) -> Case:
+    """Names of which four are held, and three may be."""
     rng = np.random.default_rng(seed)
-    held = dict(zip(names(8)[:4], rng.uniform(0.005, 0.04, 4), strict=True))
-    return market(8, seed, settings=settings_of(**(FEW | changes)), held=held)
+    held = dict(zip(names(n)[:4], rng.uniform(0.005, 0.04, 4), strict=True))
+    return market(n, seed, settings=settings_of(**(FEW | changes)), held=held)
 
 
 def enumerated(case: Case) -> float:
@@ -37,9 +37,10 @@ def enumerated(case: Case) -> float:
     return max(by_slsqp(case, np.isin(np.arange(n), c), starts=1) for c in choices)
 
 
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("seed", [14, 18])
 def test_branch_and_bound_finds_the_best_of_all_choices(seed: int) -> None:
-    case = few(seed, exact=True)
+    """Of six names two may be held: 22 choices, and the first guess is not the best."""
+    case = few(seed, n=6, max_names=2, exact=True)
     solution, best = case.solve(), enumerated(case)
     assert not solution.breaches
     assert solution.proof.complete and solution.proof.nodes > 1
@@ -72,6 +73,19 @@ def test_where_too_many_are_held_no_choice_of_names_is_claimed() -> None:
     solution = case.solve()
     assert {b.rule for b in solution.breaches} == {"names"}
     assert solution.gap_bps >= 0
+
+
+@given(seed=st.integers(0, 10_000), minimum=st.sampled_from([0.01, 0.03, 0.05]))
+@example(seed=4, minimum=0.05)  # branch and bound comes to a node of no names
+@settings(max_examples=40, deadline=None)
+def test_from_cash_no_limit_gives_way(seed: int, minimum: float) -> None:
+    """However tight: the empty book keeps every one of them."""
+    rng = np.random.default_rng(seed)
+    case = market(6, seed, budget=float(rng.choice([1, 0.5, 0.25])))
+    tight = {"max_sector": rng.uniform(0.02, 0.25), "max_turnover": rng.uniform(0.02, 0.5)}
+    tight["max_volatility_annual"] = rng.uniform(0.01, 0.1)
+    case.settings = settings_of(solver="fast", min_weight=minimum, **tight)
+    assert not case.solve().breaches
 
 
 def test_scip_agrees() -> None:
