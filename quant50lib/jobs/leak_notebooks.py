@@ -33,6 +33,11 @@ from quant50lib.settings import Settings
 from quant50lib.utils import config, dates
 from quant50lib.utils.config import Home
 
+#: nobody looks at the figures of this run
+UNSEEN = """from quant50lib.services.report_style import Chart as _Chart
+
+get_ipython().ast_node_interactivity = "none"
+_Chart._repr_svg_ = lambda chart: \"\""""
 STAGES = (FEATURES, LABELS, TRAIN, OPTIMIZE)
 KEEP = """from quant50lib.contracts import Universe as _Universe
 from quant50lib.pipeline import namespace as _namespace
@@ -188,8 +193,9 @@ def _execute(
     run_date: pd.Timestamp,
     kernels: Kernels,
 ) -> None:
-    """Run a copy of a notebook with one cell more, which keeps its variables."""
+    """Run a copy of a notebook, drawing nothing, with one cell more, which keeps its variables."""
     notebook = nbformat.read(str(source), as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(UNSEEN))
     notebook.cells.append(nbformat.v4.new_code_cell(KEEP.format(stage=stage.name)))
     copy = place / "notebooks" / stage.notebook
     nbformat.write(notebook, str(copy))

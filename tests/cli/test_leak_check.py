@@ -113,7 +113,7 @@ def test_leaks_that_were_edited_into_notebooks_are_caught_and_nothing_else(tmp_p
         "newest = stage.store.bars_asof(stage.run_date, None, 1).set_index('symbol')['close']\n"
         "matrix = matrix.add(newest.reindex(matrix.index) % 1, axis=0)\n",
     )
-    settings = Settings()
+    settings = Settings(features=FEW, data=DataSettings(min_history_sessions=70))
     known = leak_check.demo_world(settings, LAST, 1)
     found = leak_notebooks.run(settings, known, edited)
     scaled = [spec.name for spec in features.chosen(settings.features)]
