@@ -47,10 +47,11 @@ def check(
 def self_test(settings: Settings, today: pd.Timestamp) -> dict[str, tuple[Leak, ...]]:
     """What the canary sees in each planted leak, and `clean` without one, on the demo market."""
     known = demo_world(settings, dates.last_closed(today), 1)
-    clean, cuts = leak.library(settings, known.sectors), leak.cuts_of(known.sessions, 1)
+    clean = leak.remembering(leak.library(settings, known.sectors))
+    sides = leak.sides(known, leak.cuts_of(known.sessions, 1), settings.universe.benchmark, 1)
     pipelines = {name: planted.plant(clean, settings) for name, planted in PLANTED.items()}
     return {
-        name: leak.check(known, pipeline, cuts, settings.universe.benchmark, 1)
+        name: leak.compare(sides, pipeline)
         for name, pipeline in ({"clean": clean} | pipelines).items()
     }
 

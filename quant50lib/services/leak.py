@@ -157,18 +157,65 @@ def check(
     n_futures
         Made up for each cut, so that no leak is missed by luck.
     """
-    found: list[Leak] = []
+    return compare(sides(world, cuts, benchmark, n_futures, seed), pipeline)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A world cut at a session, and futures behind it: each with late revisions, and without."""
+
+    cut: pd.Timestamp
+    past: World
+    futures: tuple[tuple[World, World], ...]
+
+
+def sides(
+    world: World, cuts: Sequence[pd.Timestamp], benchmark: str, n_futures: int = 2, seed: int = 50
+) -> list[Sides]:
+    """The worlds of `check`, for more than one pipeline."""
+    found = []
     for k, cut in enumerate(cuts):
         rng = np.random.default_rng([seed, k])
         past = leak_world.halted(leak_world.cut(world, cut), cut, benchmark, rng)
-        true = _made(pipeline, past, cut, cut)
+        futures = []
         for _ in range(n_futures):
             future = leak_world.poisoned(past, cut, benchmark, FUTURE_SESSIONS, rng)
-            again = _made(pipeline, leak_world.revised(future, cut, rng), cut, cut)
-            found += differences(true, again, cut, NOW)
+            futures.append((leak_world.revised(future, cut, rng), future))
+        found.append(Sides(cut, past, tuple(futures)))
+    return found
+
+
+def compare(given: Sequence[Sides], pipeline: Pipeline) -> tuple[Leak, ...]:
+    """What `check` finds, in worlds that are there."""
+    found: list[Leak] = []
+    for side in given:
+        cut = side.cut
+        true = _made(pipeline, side.past, cut, cut)
+        for revised, future in side.futures:
+            found += differences(true, _made(pipeline, revised, cut, cut), cut, NOW)
             later = _made(pipeline, future, future.sessions[-1], cut)
             found += differences(_lasting(true, cut), _lasting(later, cut), cut, LATER)
     return merged(found)
+
+
+def remembering(pipeline: Pipeline) -> Pipeline:
+    """The same pipeline, which does nothing twice for the same objects.
+
+    Pipelines that differ from it in one function (`leak_planted`) then share all that comes before
+    that one. It holds whatever it was given and gave, which nobody may change.
+    """
+    held: dict[tuple[object, ...], tuple[Any, Any]] = {}
+
+    def once(name: str) -> Callable[..., Any]:
+        def function(*given: Any) -> Any:
+            key = name, *(x if isinstance(x, pd.Timestamp) else id(x) for x in given)
+            if key not in held:
+                held[key] = given, getattr(pipeline, name)(*given)  # given, so that no id is reused
+            return held[key][1]
+
+        return function
+
+    return Pipeline(**{f.name: once(f.name) for f in fields(Pipeline)})
 
 
 def cuts_of(sessions: pd.DatetimeIndex, n: int) -> list[pd.Timestamp]:
