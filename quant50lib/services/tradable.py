@@ -7,6 +7,8 @@ that is not made can leave a limit broken. This says which.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -14,6 +16,7 @@ from quant50lib.services import limits as rules
 from quant50lib.services.covariance import Risk
 from quant50lib.services.day import Day
 from quant50lib.services.limits import Breach, Limits
+from quant50lib.settings import OptimizeSettings
 
 #: orders that are meant to fill at the next open
 MEANT = ("planned", "shadow")
@@ -60,6 +63,29 @@ def breaches(
     sectors = rows["sector"].fillna("unknown")
     standing = rules.standing(after, sectors, risk, turnover)
     return rules.breaches(standing, limits, after.to_numpy(dtype=float))
+
+
+def headline(
+    target: pd.DataFrame,
+    orders: pd.DataFrame,
+    equity: float,
+    budget: float,
+    settings: OptimizeSettings,
+) -> dict[str, Any]:
+    """What the orders leave of the target: weight not traded, and the limits broken after them.
+
+    Parameters
+    ----------
+    budget : float
+        Exposure budget B of the brake, 0 to 1; the volatility is not judged.
+    """
+    wanted = target.set_index("symbol")["weight"]
+    left = weights_after(target, orders, equity).sub(wanted, fill_value=0.0)
+    broken = breaches(target, orders, equity, Limits.of(budget, settings))
+    return {
+        "weight_not_traded": float(left.abs().sum()),
+        "broken_after": [f"{b.rule} {b.value:.4g} (limit {b.limit:.4g})" for b in broken],
+    }
 
 
 def risk_of(day: Day) -> Risk:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,5 +130,8 @@ def test_a_trade_too_small_to_send_is_seen() -> None:
     assert not solution.breaches
     found = tradable.breaches(target, orders, EQUITY, solution.limits)
     assert [(b.rule, b.value) for b in found] == [("max_weight", 0.0502)]
+    told = tradable.headline(target, orders, EQUITY, 1.0, case.settings)
+    assert told["weight_not_traded"] == pytest.approx(0.0002, abs=2e-6)
+    assert told["broken_after"] == ["max_weight 0.0502 (limit 0.05)"]
     orders, _ = planned(case, solution, price, set(), min_notional=1.0)
     assert not tradable.breaches(target, orders, EQUITY, solution.limits)
