@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant50lib.services.covariance import SESSIONS_PER_YEAR
-from quant50lib.services.day import BPS, Answer, Day, Slack
+from quant50lib.services.day import BPS, Answer, Day, Slack, allowed
 from quant50lib.services.limits import Limits
 from quant50lib.settings import OptimizeSettings
 
@@ -77,7 +77,7 @@ def separable(
         slope = slope - volatility * marginal / (years * sigma)
     slope = slope - gross - day.member.T @ sector
 
-    left = _left(day, limits, slack)
+    left = allowed(day, limits, slack, margin=0.0)
     constant = (
         BPS * settings.risk_aversion * variance
         + gross * left["gross"]
@@ -90,16 +90,7 @@ def separable(
 
 def ceiling(day: Day, limits: Limits, slack: Slack, upper: np.ndarray) -> np.ndarray:
     """The most of each name: its own upper bound and the cap on all, (n,)."""
-    return np.maximum(np.minimum(upper, limits.max_weight + slack.max_weight), 0.0)
-
-
-def _left(day: Day, limits: Limits, slack: Slack) -> dict:
-    """What each rule leaves for the programme; those of sectors as an array."""
-    used = {"gross": day.idle, "turnover": day.sold, "sector": day.idle_sector, "volatility": 0.0}
-    return {
-        rule: np.maximum(getattr(limits, rule) - use, 0.0) + getattr(slack, rule)
-        for rule, use in used.items()
-    }
+    return np.maximum(np.minimum(upper, allowed(day, limits, slack, margin=0.0)["max_weight"]), 0.0)
 
 
 def proven(

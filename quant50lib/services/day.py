@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from quant50lib.services.limits import Limits
 from quant50lib.settings import OptimizeSettings
 
 BPS = 1e4
@@ -81,6 +82,26 @@ class Slack:
         """The slack for some of the symbols."""
         wide = self.max_weight
         return replace(self, max_weight=wide[at] if isinstance(wide, np.ndarray) else wide)
+
+
+def allowed(
+    day: Day, limits: Limits, slack: Slack, margin: float = MARGIN
+) -> dict[str, np.ndarray]:
+    """What each rule leaves for the names of the programme, as its use must not exceed; every
+    solver and every proof reads the limits here.
+
+    Returns
+    -------
+    dict of array
+        gross, volatility (annual), turnover: (); max_weight: () or (n,); sector: () or (m,).
+    """
+    used = {"gross": day.idle, "turnover": day.sold, "sector": day.idle_sector}
+    rules = ("gross", "volatility", "turnover", "max_weight", "sector")
+    return {
+        rule: np.maximum(getattr(limits, rule) - margin - used.get(rule, 0.0), 0.0)
+        + getattr(slack, rule)
+        for rule in rules
+    }
 
 
 @dataclass(frozen=True)

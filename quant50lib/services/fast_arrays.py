@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quant50lib.services.covariance import SESSIONS_PER_YEAR
-from quant50lib.services.day import BPS, MARGIN, Day, Slack
+from quant50lib.services.day import BPS, Day, Slack, allowed
 from quant50lib.services.limits import Limits
 from quant50lib.settings import OptimizeSettings
 
@@ -75,12 +75,9 @@ def arrays(
 ) -> Arrays:
     """The numbers of `programme.statement`, the same margins and slacks included."""
     years = day.horizon / SESSIONS_PER_YEAR
-
-    def cap(rule: str, used: np.ndarray | float = 0.0) -> np.ndarray | float:
-        return np.maximum(getattr(limits, rule) - MARGIN - used, 0.0) + getattr(slack, rule)
-
-    each = np.broadcast_to(cap("max_weight"), upper.shape)
-    sectors = np.broadcast_to(cap("sector", day.idle_sector), len(day.member))
+    left = allowed(day, limits, slack)
+    each = np.broadcast_to(left["max_weight"], upper.shape)
+    sectors = np.broadcast_to(left["sector"], len(day.member))
     return Arrays(
         gain=BPS * day.expected_return,
         squared_error=day.error**2,
@@ -94,7 +91,7 @@ def arrays(
         upper=np.minimum(upper, each),
         capped=each < upper,
         rows=np.vstack([np.ones(len(day.held)), day.member]),
-        caps=np.append(cap("gross", day.idle), sectors),
-        turnover=float(cap("turnover", day.sold)),
-        variance=float(cap("volatility")) ** 2 * years,
+        caps=np.append(left["gross"], sectors),
+        turnover=float(left["turnover"]),
+        variance=float(left["volatility"]) ** 2 * years,
     )

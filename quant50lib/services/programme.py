@@ -18,7 +18,7 @@ import numpy as np
 
 from quant50lib.errors import OptimizationError
 from quant50lib.services.covariance import SESSIONS_PER_YEAR
-from quant50lib.services.day import BPS, MARGIN, ROOM, Answer, Day, Slack
+from quant50lib.services.day import BPS, MARGIN, ROOM, Answer, Day, Slack, allowed
 from quant50lib.services.limits import Limits
 from quant50lib.settings import OptimizeSettings
 
@@ -65,17 +65,14 @@ def statement(
     variance = BPS * settings.risk_aversion * years * cp.square(sigma)
     cost = settings.cost_bps * trades
 
-    def limit(rule: str, used: np.ndarray | float = 0.0) -> cp.Expression:
-        """What the rule leaves for the programme."""
-        left = np.maximum(getattr(limits, rule) - MARGIN - used, 0.0)
-        return left + getattr(slack, rule) + (give or {}).get(rule, 0.0)
-
+    left = allowed(day, limits, slack)
+    limit = {rule: most + (give or {}).get(rule, 0.0) for rule, most in left.items()}
     rules = {
-        "gross": cp.sum(w) <= limit("gross", day.idle),
-        "volatility": sigma <= limit("volatility"),
-        "turnover": trades <= limit("turnover", day.sold),
-        "max_weight": w <= limit("max_weight"),
-        "sector": day.member @ w <= limit("sector", day.idle_sector),
+        "gross": cp.sum(w) <= limit["gross"],
+        "volatility": sigma <= limit["volatility"],
+        "turnover": trades <= limit["turnover"],
+        "max_weight": w <= limit["max_weight"],
+        "sector": day.member @ w <= limit["sector"],
     }
     bounds = [cp.norm(root @ w) <= sigma, w >= lower, w <= upper]
     return Statement(w, gain - doubt - variance - cost, rules, bounds)
