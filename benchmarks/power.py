@@ -1,6 +1,7 @@
 """Whether the pipeline finds a planted signal, and finds none where there is none.
 
-``python benchmarks/power.py [--seeds N] [--null-seeds N] [--keep FOLDER]`` (`make power`) prints JSON.
+``python benchmarks/power.py [--seeds N] [--null-seeds N] [--keep FOLDER]`` (`make power`) prints JSON and writes
+the table between the `power` marks of the README.
 Markets are the demo market's (`simulator.demo`), generated in process at strengths of `planted_ic` of
 0, 0.03 and 0.06, and go through the desk's own steps: adjusted panel, core features, known labels,
 `model.train` with the published defaults; the rank IC and its error are those that the gate and the
@@ -43,6 +44,8 @@ from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings  #
 from tests.planted import oracle_ic, planted_panel, planted_rows  # noqa: E402
 
 FEATURES, LABEL, MODEL = FeatureSettings(), LabelSettings(), ModelSettings(threads=1)
+README = Path(__file__).resolve().parents[1] / "README.md"
+BEGIN, END = "<!-- power -->", "<!-- end of power -->"
 HORIZON, WARM = LABEL.horizon_sessions, features.sessions_needed(FEATURES)
 DESK = {"per_sector": 10, "first": "2012-01-03", "last": "2017-12-29"}
 SMALL = {"per_sector": 5, "first": "2013-01-02", "last": "2016-12-30"}
@@ -177,8 +180,29 @@ def coverage(seeds: int, keep: Path | None) -> list[dict]:
     return out
 
 
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown."""
+    lines = ["| measure | found | beside | within two errors |", "|---|--:|---|---|"]
+    for row in rows:
+        form = "{:.0f}" if row["unit"] == "seeds" else "{:.4f}"
+        within = f"of planted: {row['within_two_errors_of_planted']}"
+        beside = f"{row['peer']} {form.format(row['theirs'])}"
+        if "earned_on_fresh_markets" in row:
+            beside += f"; earned on fresh markets {row['earned_on_fresh_markets']:.4f}"
+            within += f"; of earned: {row['within_two_errors_of_earned']}"
+        lines.append(f"| {row['measure']} | {form.format(row['ours'])} | {beside} | {within} |")
+    return "\n".join(lines)
+
+
+def write(rows: list[dict]) -> None:
+    """Replace the table in the README."""
+    text = README.read_text("utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", "utf-8")
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20, help="of the recovery, each strength")
     parser.add_argument("--null-seeds", type=int, default=100, help="of the coverage")
@@ -188,6 +212,7 @@ def main() -> None:
     for strength in STRENGTHS if options.seeds else ():
         rows += recovery(strength, options.seeds, options.keep)
     print(json.dumps(rows, indent=1))
+    write(rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from quant50lib.services.adjust import to_panel
 from quant50lib.services.adjust_rolling import Rolling
 from quant50lib.services.backtest_account import Account, Costs, Sent
 from quant50lib.services.backtest_market import Window
-from quant50lib.services.backtest_signals import rank_ic_by_session
+from quant50lib.services.backtest_signals import Model, rank_ic_by_session
 from quant50lib.services.universe import admit
 from quant50lib.utils import dates
 from tests.small_market import always, poisoned, small_market, small_settings
@@ -46,6 +46,15 @@ def test_with_the_future_poisoned_everything_before_is_identical(signal, momentu
         one, other = getattr(clean, name), getattr(dirty, name)
         one = one.loc[:MIDDLE] if name == "daily" else one[one["session"] <= MIDDLE]
         pd.testing.assert_frame_equal(one, other, check_exact=True, obj=name)
+
+
+def test_a_model_waits_until_there_is_history_enough():
+    market, settings = small_market(), small_settings()
+    window = Window.at(market, market.row(MIDDLE), settings)
+    assert Model().learn(window, None) is not None
+    more = settings.model.model_copy(update={"min_training_sessions": len(market.sessions)})
+    waiting = settings.model_copy(update={"model": more})
+    assert Model().learn(Window.at(market, market.row(MIDDLE), waiting), None) is None
 
 
 def test_poison_of_the_past_is_noticed(momentum):
