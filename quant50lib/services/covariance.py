@@ -173,7 +173,7 @@ def risk_model(
     Raises
     ------
     OptimizationError
-        A symbol has too short a history, or the feedback is not a positive number.
+        A symbol has too short a history, or all have; or the feedback is not a positive number.
     """
     wanted, past = pd.Index(symbols), history(panel, settings)
     return model_at(past, panel.symbols.get_indexer(wanted), wanted, settings, horizon, feedback)
@@ -216,6 +216,12 @@ def model_at(
         raise OptimizationError(
             f"too short a history for a risk forecast: {', '.join(map(str, symbols[short][:8]))}; "
             "take the symbols from covariance.eligible"
+        )
+    if not past.known.any():
+        raise OptimizationError(
+            f"no name has returns enough in the last {len(past.returns)} sessions for a risk "
+            f"forecast over {settings.covariance_sessions}: fetch more history "
+            "(data.history_years), or shorten optimize.covariance_sessions"
         )
     returns = _filled(past.returns[:, at], past.market)
     _, factors, diagonal = ledoit_wolf(returns, settings.covariance_half_life_sessions)

@@ -127,6 +127,12 @@ def test_level_is_of_the_whole_universe_whatever_is_asked_for() -> None:
     np.testing.assert_allclose(ratio, 5 * covariance.fast_scale(market, SETTINGS), rtol=1e-10)
 
 
+def test_where_no_name_has_history_enough_the_error_says_what_to_do() -> None:
+    short = factories.panel(3, 20)
+    with pytest.raises(OptimizationError, match="fetch more history"):
+        covariance.risk_model(short, [], SETTINGS, 5)
+
+
 def two_halves(before: float, after: float) -> pd.Series:
     """Fluctuations of one size for 42 sessions, then of another for 42."""
     return pd.Series(np.tile([1.0, -1.0], 42) * np.repeat([before, after], 42))
