@@ -38,7 +38,9 @@ def rows(script: str) -> list[dict]:
         text=True,
         env=os.environ | ONE_THREAD,
     )
-    return json.loads(done.stdout)
+    # a solver's library greets on the same stream, before the rows or after them
+    begin = done.stdout.index("[\n")
+    return json.JSONDecoder().raw_decode(done.stdout[begin:])[0]
 
 
 def table(found: list[dict]) -> str:
