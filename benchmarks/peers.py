@@ -13,8 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import readme  # noqa: E402
+
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
 SCRIPTS = ("features", "train", "optimize", "backtest")
 #: one thread for everybody, or the ratios compare schedulers
 ONE_THREAD = dict.fromkeys(
@@ -60,11 +63,8 @@ def table(found: list[dict]) -> str:
 def main() -> None:
     """Measure the scripts named, or all, and replace the table of each."""
     for script in sys.argv[1:] or SCRIPTS:
-        text = README.read_text("utf-8")
-        begin, end = f"<!-- peers: {script} -->", f"<!-- end of peers: {script} -->"
         made = table(rows(script))
-        before, after = text.split(begin)[0], text.split(end)[1]
-        README.write_text(f"{before}{begin}\n{made}\n{end}{after}", "utf-8")
+        readme.write(f"peers: {script}", made)
         print(made)
 
 

@@ -32,6 +32,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import readme  # noqa: E402
 from quant50lib.services import features, model  # noqa: E402
 from quant50lib.services.inference import (  # noqa: E402
     Estimate,
@@ -44,8 +45,6 @@ from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings  #
 from tests.planted import oracle_ic, planted_panel, planted_rows  # noqa: E402
 
 FEATURES, LABEL, MODEL = FeatureSettings(), LabelSettings(), ModelSettings(threads=1)
-README = Path(__file__).resolve().parents[1] / "README.md"
-BEGIN, END = "<!-- power -->", "<!-- end of power -->"
 HORIZON, WARM = LABEL.horizon_sessions, features.sessions_needed(FEATURES)
 DESK = {"per_sector": 10, "first": "2012-01-03", "last": "2017-12-29"}
 SMALL = {"per_sector": 5, "first": "2013-01-02", "last": "2016-12-30"}
@@ -194,13 +193,6 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict]) -> None:
-    """Replace the table in the README."""
-    text = README.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", "utf-8")
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -212,7 +204,7 @@ def main() -> None:
     for strength in STRENGTHS if options.seeds else ():
         rows += recovery(strength, options.seeds, options.keep)
     print(json.dumps(rows, indent=1))
-    write(rows)
+    readme.write("power", table(rows))
 
 
 if __name__ == "__main__":

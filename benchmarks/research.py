@@ -23,6 +23,7 @@ Nothing was tuned on these bars and nothing that was run is left out.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,18 +34,23 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 
-from quant50lib.services import label, learners, model
-from quant50lib.services.inference import Estimate, auc, rank_ic, session_mean
-from quant50lib.services.panel import Panel
-from quant50lib.services.splitters import CombinatorialPurgedKFold, PurgedKFold, WalkForward
-from quant50lib.services.training import TrainingSet, training_set
-from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings
-from quant50lib.utils import dates
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import readme  # noqa: E402
+from quant50lib.services import label, learners, model  # noqa: E402
+from quant50lib.services.inference import Estimate, auc, rank_ic, session_mean  # noqa: E402
+from quant50lib.services.panel import Panel  # noqa: E402
+from quant50lib.services.splitters import (  # noqa: E402
+    CombinatorialPurgedKFold,
+    PurgedKFold,
+    WalkForward,
+)
+from quant50lib.services.training import TrainingSet, training_set  # noqa: E402
+from quant50lib.settings import FeatureSettings, LabelSettings, ModelSettings  # noqa: E402
+from quant50lib.utils import dates  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
 DATA = HERE.parents[1] / "shared" / "data"
-BEGIN, END = "<!-- research -->", "<!-- end of research -->"
 BENCHMARK, NAMES, JUMP = "SPY", 300, 0.45
 SETTINGS, HORIZON = ModelSettings(threads=1), LabelSettings().horizon_sessions
 Z95 = 1.96
@@ -242,9 +248,7 @@ def main() -> None:
     rows = real_rows(options.data)
     made = table(rows)
     said = _described(rows, began)
-    text = README.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{made}\n\n{said}\n{END}{after}", "utf-8")
+    readme.write("research", f"{made}\n\n{said}")
     print(said)
 
 

@@ -25,18 +25,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quant50lib.adapters import universe
-from quant50lib.jobs import backtest as job
-from quant50lib.services import backtest
-from quant50lib.services import backtest_summary as summary
-from quant50lib.services.backtest_market import Market, Window
-from quant50lib.services.backtest_signals import SIGNALS, Learnt, Signal
-from quant50lib.settings import Settings
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import readme  # noqa: E402
+from quant50lib.adapters import universe  # noqa: E402
+from quant50lib.jobs import backtest as job  # noqa: E402
+from quant50lib.services import backtest  # noqa: E402
+from quant50lib.services import backtest_summary as summary  # noqa: E402
+from quant50lib.services.backtest_market import Market, Window  # noqa: E402
+from quant50lib.services.backtest_signals import SIGNALS, Learnt, Signal  # noqa: E402
+from quant50lib.settings import Settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 KEPT = ROOT / "build" / "study.jsonl"
-README, BEGIN, END = ROOT / "README.md", "<!-- study -->", "<!-- end of study -->"
 BOOKS = ("zero", "momentum", "model", "equal")
 RULES = {"all rules": (False, False), "no brake, no stops": (True, True)}
 #: more readings of the rules, for the book without alpha
@@ -290,10 +292,8 @@ def main() -> None:
     newest = {(r["market"], r["book"], r["rules"]): r for r in kept()}
     made = table([newest[case] for case in cases().values() if case in newest])
     print(made)
-    text = README.read_text("utf-8")
-    if given.table and BEGIN in text:
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", "utf-8")
+    if given.table:
+        readme.write("study", made)
 
 
 if __name__ == "__main__":

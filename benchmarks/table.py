@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import readme  # noqa: E402
+
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
-BEGIN, END = "<!-- figures: make bench -->", "<!-- end of figures -->"
 SCRIPTS = ("daily_run.py", "fresh_clone.py", "orders.py", "data.py")
 #: an interpreter that has pyqlib (make bench-peers makes it)
 PEERS = HERE.parent / ".venv-bench" / "bin" / "python"
@@ -40,9 +42,7 @@ def main() -> None:
     rows: dict[str, float] = {}
     for script in SCRIPTS:
         rows |= figures(script)
-    text = README.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", "utf-8")
+    readme.write("figures: make bench", table(rows))
     print(table(rows))
 
 

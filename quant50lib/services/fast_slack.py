@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quant50lib.services.covariance import SESSIONS_PER_YEAR
-from quant50lib.services.day import MARGIN, ROOM, Day, Slack
+from quant50lib.services.day import MARGIN, ROOM, Day, Slack, allowed
 from quant50lib.services.fast import calmest
 from quant50lib.services.fast_arrays import arrays
 from quant50lib.services.limits import Limits
@@ -51,18 +51,15 @@ def least(
 
 def _sums(day: Day, limits: Limits, lower: np.ndarray, upper: np.ndarray) -> Slack | None:
     """For exposure, names and sectors; None where the turnover does not even reach the bounds."""
-
-    def cap(rule: str, used: np.ndarray | float = 0.0) -> np.ndarray:
-        return np.maximum(getattr(limits, rule) - MARGIN - used, 0.0)
-
+    cap = allowed(day, limits, Slack())
     base = np.clip(day.held, lower, upper)
-    left = float(cap("turnover", day.sold) - np.abs(base - day.held).sum())
+    left = float(cap["turnover"] - np.abs(base - day.held).sum())
     if left < 0:
         return None
-    gross = _roomy(max(base.sum() - left, lower.sum()) - cap("gross", day.idle))
-    names, sold = _shared(base - cap("max_weight"), base - lower, left)
-    kept, left = np.minimum(base, cap("max_weight") + names), left - sold
-    over = day.member @ kept - cap("sector", day.idle_sector)
+    gross = _roomy(max(base.sum() - left, lower.sum()) - cap["gross"])
+    names, sold = _shared(base - cap["max_weight"], base - lower, left)
+    kept, left = np.minimum(base, cap["max_weight"] + names), left - sold
+    over = day.member @ kept - cap["sector"]
     sectors, _ = _shared(over, day.member @ np.maximum(kept - lower, 0.0), left)
     before = day.member @ day.held + day.idle_sector
     if _beyond(names, day.held - limits.max_weight) or _beyond(sectors, before - limits.sector):
@@ -99,7 +96,8 @@ def _volatility(
     """By how much the least volatility within all other rules is over its limit; None where that
     is not proven."""
     a = arrays(day, limits, settings, lower, upper, slack)
-    years, limit = day.horizon / SESSIONS_PER_YEAR, max(limits.volatility - MARGIN, 0.0)
+    years = day.horizon / SESSIONS_PER_YEAR
+    limit = float(allowed(day, limits, Slack())["volatility"])
     found, _ = calmest(replace(a, variance=max(limit, 1e-2) ** 2 * years))
     if not (found.proven and found.shown.violation <= MARGIN / 10):
         return None
